@@ -1,0 +1,69 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit check format bench lock clean broker
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv and install the locked dependencies; done by itself where it is needed
+
+demo: setup broker ## Show calls travelling through, on this machine alone; KEEP=1 stays up until Ctrl-C
+	@$(BIN)/aftercall demo $(if $(filter-out 0,$(KEEP)),--keep)
+
+test: setup check broker ## Everything CI runs: the checks, then all tests, against a real RabbitMQ
+	$(BIN)/python -m pytest $(ARGS)
+
+test-unit: setup ## The tests that need no broker, in seconds
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: setup ## Lint, format, types and the order of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format the code, and mend what the linter can
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+
+bench: setup broker ## Measure
+	$(BIN)/python -m bench $(ARGS)
+
+lock: setup ## Resolve the dependencies anew into requirements.lock and requirements-dev.lock; UPGRADE=1 takes newer ones
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@if grep -n '://' requirements*.lock; then echo "A lock file names an address; it is to hold names, versions and hashes only." >&2; exit 1; fi
+
+clean: ## Remove .venv and the caches, never .aftercall, which may hold calls
+	rm -rf .venv dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Before anything that has a time limit: installing a server may take minutes.
+broker: setup
+	@$(BIN)/python -m worker.simulate.rabbitmq
+
+# The build backend is locked like all the rest, hence no isolated build; it looks for its binary on the PATH.
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(MAKE) --silent $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Debian and Ubuntu keep what `python3 -m venv` needs in a package of its own.
+$(BIN)/python:
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get --quiet update && DEBIAN_FRONTEND=noninteractive apt-get --quiet install --yes --no-install-recommends python3 python3-venv; \
+		else \
+			echo "$(PYTHON) cannot make virtual environments: install python3-venv (Debian, Ubuntu), or name another Python with PYTHON=…" >&2; exit 1; \
+		fi; \
+	fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version): name another one with PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
