@@ -1,0 +1,176 @@
+"""The enricher: ask Vapi for the call, join it with the notification, decide what goes out and when to ask again."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from consumers.ended_reasons import outcome_of
+from consumers.enriched import EnrichedCall, Provenance, Timeline, emission
+from consumers.merge import Joined, join
+from consumers.messages import OURS, Message
+from consumers.notifications import Notification
+from consumers.outcomes import Hold, Retry
+from consumers.readiness import NOT_FOUND_GRACE_S, missing_from
+from consumers.redaction import Redact
+from consumers.timestamps import iso
+from consumers.tolerant_json import NotJson, parse
+
+FetchCall = Callable[[str], Awaitable[bytes]]
+"""Fetch the call of an id: the body of `GET /call/<id>`. Raises the errors below."""
+
+
+class CallNotFound(Exception):
+    """Vapi knows no such call: soon after the end that means not yet, later that it is gone."""
+
+
+class CallRefused(Exception):
+    """Vapi refuses this id for good: 400, say, for one that is no UUID."""
+
+
+class CallUnreadable(Exception):
+    """Vapi's answer for this call could not be read: cut off, or no call at all."""
+
+
+class ApiUnavailable(Exception):
+    """A cause that every call of the account shares: the API is down, slow or limiting, or the key is refused."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What an installation decides about enriching. The two times are seconds.
+
+    An incomplete call goes out `emit_after_s` after its end; `give_up_after_s` after the first attempt nothing more is
+    waited for. `redact` takes out what nobody downstream shall see, and `observe` is told of each call that goes out.
+    """
+
+    emit_after_s: float
+    give_up_after_s: float
+    redact: Redact
+    observe: Callable[[EnrichedCall], None]
+    clock: Callable[[], float]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of asking Vapi: the call, or the trouble; `is_gone` means there is no more to be had."""
+
+    call: dict[str, Any] | None = None
+    trouble: str = ""
+    is_gone: bool = False
+    is_shared: bool = False
+    retry_after: float | None = None
+
+
+async def enrich(notification: Notification, *, fetch_call: FetchCall, policy: Policy) -> tuple[Message, ...]:
+    """The messages that go out for a notification now. Raises `Retry` or `Hold` while there is more to come."""
+    answer = await ask(notification, fetch_call, policy.clock)
+    return decide(notification, answer, policy, policy.clock())
+
+
+async def ask(notification: Notification, fetch_call: FetchCall, clock: Callable[[], float]) -> Answer:
+    """Ask Vapi for the call, and say what its answer means for this notification."""
+    try:
+        return Answer(call=read_call(await fetch_call(notification.call_id), notification.call_id))
+    except CallNotFound:
+        is_gone = clock() >= notification.ended_at + NOT_FOUND_GRACE_S
+        return Answer(trouble="Vapi has no call of this id", is_gone=is_gone)
+    except CallRefused as error:
+        return Answer(trouble=str(error), is_gone=True)
+    except CallUnreadable as error:
+        return Answer(trouble=str(error))
+    except ApiUnavailable as error:
+        return Answer(trouble=error.reason, is_shared=True, retry_after=error.retry_after)
+
+
+def read_call(body: bytes, call_id: str) -> dict[str, Any]:
+    """The call in an answer of `GET /call/<id>`. Raises `CallUnreadable` if that is not what it is."""
+    try:
+        call = parse(body)
+    except NotJson as error:
+        raise CallUnreadable(f"Vapi's answer is not JSON: {error}") from error
+    if not isinstance(call, dict) or call.get("id", call_id) != call_id:
+        raise CallUnreadable("Vapi's answer is not the call that was asked for")
+    return call
+
+
+def decide(notification: Notification, answer: Answer, policy: Policy, now: float) -> tuple[Message, ...]:
+    """What goes out, and whether this notification is done: it returns then, and raises `Retry` or `Hold` if not.
+
+    A complete call goes out and is done. An incomplete one goes out when its deadline has come, and again whenever
+    less is missing; it stays in the tiers for the rest, until the time to give up. Without an answer nothing new is
+    known: what is out already is never followed by less.
+    """
+    journey = notification.journey
+    joined = join(notification.report, answer.call)
+    asked = answer.call is not None or answer.is_gone
+    missing = missing_from(joined.call, notification.report, asked=asked)
+    deadline = notification.ended_at + policy.emit_after_s
+    is_over = now >= journey.first_attempt_at + policy.give_up_after_s and not answer.is_shared
+    is_news = asked and len(missing) < len(journey.missing) if journey.version else now >= deadline
+
+    if missing and not is_news and not (is_over and journey.version):
+        raise _later(answer, missing, due_at=None if journey.version else deadline)
+    enriched = _enriched(
+        notification, joined, missing, policy.redact, fetched_at=None if answer.call is None else now, now=now
+    )
+    message = emission(enriched, source=journey.source, emitted_at=now, trace=notification.trace)
+    if missing and not is_news and (answer.call is None or message.headers["ce-id"] == journey.emitted):
+        return ()
+    policy.observe(enriched)
+    if missing and not is_over:
+        raise _later(answer, missing, first=message, version=enriched.version)
+    return (message,)
+
+
+def _enriched(
+    notification: Notification,
+    joined: Joined,
+    missing: tuple[str, ...],
+    redact: Redact,
+    *,
+    fetched_at: float | None,
+    now: float,
+) -> EnrichedCall:
+    journey = notification.journey
+    redacted = redact(joined.call)
+    return EnrichedCall(
+        account=notification.account,
+        call_id=notification.call_id,
+        version=journey.version + 1,
+        complete=not missing,
+        missing=missing,
+        outcome=outcome_of(joined.call.get("endedReason")),
+        call=joined.call,
+        provenance=Provenance(joined.source, joined.from_webhook, redacted),
+        timeline=Timeline(
+            ended_at=iso(notification.ended_at),
+            received_at=iso(journey.received_at),
+            fetched_at=None if fetched_at is None else iso(fetched_at),
+            emitted_at=iso(now),
+            attempts=journey.attempt,
+        ),
+    )
+
+
+def _later(
+    answer: Answer,
+    missing: tuple[str, ...],
+    *,
+    due_at: float | None = None,
+    first: Message | None = None,
+    version: int = 0,
+) -> Retry | Hold:
+    reason = answer.trouble or f"not final yet: {', '.join(missing)} missing"
+    kind = Hold if answer.is_shared else Retry
+    if first is None:
+        return kind(reason, after=answer.retry_after, due_at=due_at)
+    remember = {
+        f"{OURS}version": version,
+        f"{OURS}missing": ",".join(missing),
+        f"{OURS}emitted": first.headers["ce-id"],
+    }
+    return kind(reason, after=answer.retry_after, first=(first,), remember=remember)
