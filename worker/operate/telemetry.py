@@ -1,0 +1,83 @@
+"""Metrics and logs: one closed set of names, bounded labels, no personal data.
+
+Log lines say what happened to which call id, never what was said in it nor who was called.
+"""
+
+import logging
+import sys
+from importlib.metadata import version
+from typing import Any, Final, cast
+
+import orjson
+import structlog
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+DURATIONS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+AGES_S: Final = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+WEBHOOKS: Final = Counter("aftercall_webhooks", "Webhooks by what was answered", ["account", "type", "answer"])
+WEBHOOK_SECONDS: Final = Histogram("aftercall_webhook_seconds", "From request to answer", buckets=DURATIONS_S)
+DELIVERIES: Final = Counter("aftercall_deliveries", "Deliveries by how they were settled", ["queue", "outcome"])
+DELIVERY_SECONDS: Final = Histogram(
+    "aftercall_delivery_seconds", "From delivery to settlement", ["queue"], buckets=DURATIONS_S
+)
+DELIVERY_AGE_SECONDS: Final = Histogram(
+    "aftercall_delivery_age_seconds", "From the call's reception to the delivery", ["queue"], buckets=AGES_S
+)
+VAPI_REQUESTS: Final = Counter("aftercall_vapi_requests", "Requests to Vapi by status", ["account", "status"])
+VAPI_REQUEST_SECONDS: Final = Histogram("aftercall_vapi_request_seconds", "One request to Vapi", buckets=DURATIONS_S)
+CALL_END_TO_EMIT_SECONDS: Final = Histogram(
+    "aftercall_call_end_to_emit_seconds", "From a call's end to its first enriched event", ["source"], buckets=AGES_S
+)
+DEAD_LETTERS: Final = Counter("aftercall_dead_letters", "Dead letters by cause", ["queue", "reason"])
+DRIFT: Final = Counter("aftercall_drift", "What Vapi sent that is not known here", ["what"])
+BUILD_INFO: Final = Gauge("aftercall_build_info", "The version that runs", ["version", "python"])
+
+Log = structlog.stdlib.BoundLogger
+
+
+def logger() -> Log:
+    """The log of this process."""
+    return cast("Log", structlog.get_logger())
+
+
+def start_telemetry(*, json: bool | None = None) -> None:
+    """Set up logging to standard error, as JSON lines unless that is a terminal, and tell which build runs."""
+    as_json = not sys.stderr.isatty() if json is None else json
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, *_renderers(as_json=as_json)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer) if as_json else _terminal(),
+        cache_logger_on_first_use=True,
+    )
+    _adopt_libraries()
+    BUILD_INFO.labels(version("aftercall"), sys.version.split()[0]).set(1)
+
+
+def _renderers(*, as_json: bool) -> list[Any]:
+    if as_json:
+        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=orjson.dumps)]
+    return [structlog.dev.ConsoleRenderer()]
+
+
+def _terminal() -> Any:
+    return structlog.PrintLoggerFactory(sys.stderr)
+
+
+class _Forward(logging.Handler):
+    """Hands the lines of libraries to our log, so that every line has one shape."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record as `library.logged`."""
+        logger().warning("library.logged", library=record.name, detail=record.getMessage())
+
+
+def _adopt_libraries() -> None:
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)

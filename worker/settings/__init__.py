@@ -1,0 +1,7 @@
+"""What an installation can be told: the fields, and how they are read from the environment and `aftercall.toml`."""
+
+from worker.settings.fields import Account, HmacPlan, Settings
+from worker.settings.reading import SettingsError, load, require
+from worker.settings.secret import Secret, key_of_base64
+
+__all__ = ["Account", "HmacPlan", "Secret", "Settings", "SettingsError", "key_of_base64", "load", "require"]

@@ -1,0 +1,123 @@
+"""Every setting: its key, default and meaning. The README's table is written from here."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from worker.settings.secret import Secret
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(gt=0)]
+Seconds = Annotated[int, Meta(gt=0)]
+Words = tuple[str, ...]
+Algorithm = Literal["sha256", "sha512", "sha1"]
+Encoding = Literal["hex", "base64"]
+Auth = Literal["bearer", "hmac"]
+
+SUBSCRIBERS = ("ledger", "postcall", "crm", "forward", "alerts")
+DEFAULT_ACCOUNT = "default"
+
+
+class HmacPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How a webhook is signed: the `hmac` authentication plan of a Vapi credential, with Vapi's defaults.
+
+    Source: Vapi's `HMACAuthenticationPlan`; `tolerance_s` (seconds) is ours.
+    """
+
+    algorithm: Algorithm = "sha256"
+    signature_header: str = "x-signature"
+    timestamp_header: str = "x-timestamp"
+    signature_prefix: str = ""
+    include_timestamp: bool = True
+    payload_format: str = "{timestamp}.{body}"
+    message_id_header: str = ""
+    signature_encoding: Encoding = "hex"
+    secret_is_base64: bool = False
+    tolerance_s: Seconds = 86400
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One Vapi organisation: its key, address, secrets and rate (requests a second)."""
+
+    name: str
+    vapi_api_key: Secret
+    vapi_base_url: str
+    vapi_rate: float
+    webhook_secrets: Secret
+    webhook_auth: Auth
+    hmac: HmacPlan
+
+    @property
+    def is_insecure(self) -> bool:
+        """Whether the check of webhooks is switched off by the one word `insecure`."""
+        return self.webhook_secrets.each() == ("insecure",)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The effective settings of one process. A field `x` is the key `AFTERCALL_X`."""
+
+    amqp_url: Annotated[Secret, Meta(description="the broker; several, comma-separated, for a cluster")] = Secret(
+        "amqp://guest:guest@127.0.0.1:5672/"
+    )
+    amqp_management_url: Annotated[
+        str,
+        Meta(description="RabbitMQ's management API; if empty, port 15672 (15671 with TLS) of the broker"),
+    ] = ""
+    vapi_api_key: Annotated[Secret, Meta(description="private key")] = Secret()
+    vapi_base_url: Annotated[str, Meta(description="EU: `https://api.eu.vapi.ai`", pattern="^https?://")] = (
+        "https://api.vapi.ai"
+    )
+    vapi_rate: Annotated[float, Meta(description="requests a second, per process and account", gt=0)] = 5.0
+    webhook_secrets: Annotated[
+        Secret, Meta(description="one, or two while rotating; `insecure` alone switches the check off")
+    ] = Secret()
+    webhook_auth: Annotated[Auth, Meta(description="`bearer` (and `X-Vapi-Secret`) or `hmac`")] = "bearer"
+    webhook_hmac_algorithm: Annotated[Algorithm, Meta(description="`sha256`, `sha512` or `sha1`")] = "sha256"
+    webhook_hmac_signature_header: Annotated[str, Meta(description="the header with the signature")] = "x-signature"
+    webhook_hmac_timestamp_header: Annotated[str, Meta(description="the header with the time")] = "x-timestamp"
+    webhook_hmac_signature_prefix: Annotated[str, Meta(description="what stands before it, e.g. `sha256=`")] = ""
+    webhook_hmac_include_timestamp: Annotated[bool, Meta(description="whether the time is signed")] = True
+    webhook_hmac_payload_format: Annotated[
+        str, Meta(description="what is signed: `{timestamp}` `{body}` `{method}` `{url}` `{svix-id}`")
+    ] = "{timestamp}.{body}"
+    webhook_hmac_message_id_header: Annotated[str, Meta(description="the header that `{svix-id}` stands for")] = ""
+    webhook_hmac_signature_encoding: Annotated[Encoding, Meta(description="`hex` or `base64`")] = "hex"
+    webhook_hmac_secret_is_base64: Annotated[bool, Meta(description="whether the secret is base64")] = False
+    webhook_hmac_tolerance_s: Annotated[Seconds, Meta(description="how old a signed time may be")] = 86400
+    webhook_host: Annotated[str, Meta(description="the endpoint's address")] = "0.0.0.0"  # noqa: S104  # it is public
+    webhook_port: Annotated[Port, Meta(description="the endpoint's port")] = 8080
+    webhook_max_body_bytes: Annotated[Positive, Meta(description="larger is a 413")] = 33554432
+    admin_host: Annotated[str, Meta(description="probes and metrics; never the public address")] = "127.0.0.1"
+    admin_port: Annotated[Port, Meta(description="probes and metrics; 0 takes a free port")] = 9090
+    spool_dir: Annotated[str, Meta(description="where webhooks wait while the broker is away")] = ".aftercall/spool"
+    spool_max_bytes: Annotated[Positive, Meta(description="how much may wait there")] = 1073741824
+    ledger_url: Annotated[Secret, Meta(description="or `postgresql://…`")] = Secret("sqlite:///.aftercall/ledger.db")
+    subscribers: Annotated[Words, Meta(description="the built-in subscribers that have a queue")] = (
+        "ledger",
+        "postcall",
+        "crm",
+        "alerts",
+    )
+    emit_after_s: Annotated[Seconds, Meta(description="an incomplete call goes out this long after its end")] = 900
+    sweep_every_s: Annotated[Seconds, Meta(description="between two sweeps")] = 300
+    sweep_grace_s: Annotated[Seconds, Meta(description="how long a webhook may take before the sweep looks")] = 120
+    prefetch: Annotated[int, Meta(description="deliveries in hand per queue and process", ge=1, le=2000)] = 32
+    retry_tiers_s: Annotated[tuple[Seconds, ...], Meta(description="the waits between attempts", min_length=1)] = (
+        *(5, 30, 120, 600, 3600, 21600),
+    )
+    give_up_after_s: Annotated[Seconds, Meta(description="the last attempt is this long after the first")] = 90000
+    grace_s: Annotated[Seconds, Meta(description="to finish in, at SIGTERM")] = 25
+    topology: Annotated[
+        Literal["apply", "check"], Meta(description="at start, declare what is missing, or wait for it to be there")
+    ] = "apply"
+    redact: Annotated[
+        Words, Meta(description="paths removed from calls; `defaults` and `prompts` stand for lists of them")
+    ] = ("defaults",)
+    accounts: tuple[Account, ...] = ()
+    bindings: dict[str, tuple[str, ...]] = {}
+    """The subscribers of `[subscribers.<name>]`, each with its binding patterns."""
+
+    def account(self, name: str) -> Account | None:
+        """The account of that name, if it is served here."""
+        return next((account for account in self.accounts if account.name == name), None)

@@ -1,0 +1,69 @@
+"""A value that never prints, and follows its file."""
+
+import base64
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+
+class Secret:
+    """A secret given as text or as a file; a file is read again when its modification time changes.
+
+    Prints as asterisks everywhere; only `reveal` tells. Kubernetes and Compose rotate a mounted secret by replacing
+    the file, so a rotation needs no restart.
+    """
+
+    __slots__ = ("_path", "_seen", "_text")
+    MASK: Final = "********"
+
+    def __init__(self, text: str = "", *, path: str = "") -> None:
+        self._text = text
+        self._path = Path(path) if path else None
+        self._seen = 0
+        if self._path:
+            self._read(self._path)
+
+    def reveal(self) -> str:
+        """The value as it is now; the last readable one while its file cannot be read."""
+        if self._path:
+            self._follow(self._path)
+        return self._text
+
+    def each(self) -> tuple[str, ...]:
+        """The comma-separated values in it, blanks dropped: two while one is being rotated."""
+        return tuple(part for part in map(str.strip, self.reveal().split(",")) if part)
+
+    def _follow(self, path: Path) -> None:
+        with suppress(OSError, UnicodeDecodeError):
+            if path.stat().st_mtime_ns != self._seen:
+                self._read(path)
+
+    def _read(self, path: Path) -> None:
+        seen = path.stat().st_mtime_ns
+        self._text = path.read_text(encoding="utf-8").strip()
+        self._seen = seen
+
+    def __bool__(self) -> bool:
+        return bool(self.reveal())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    __hash__ = None  # type: ignore[assignment]  # its value may change under a set
+
+    def __repr__(self) -> str:
+        return f"Secret({self.MASK!r})" if self else "Secret()"
+
+    __str__ = __repr__
+
+
+def key_of_base64(text: str) -> bytes:
+    """The key that `text` is in base64: with or without padding, or the `whsec_` of Standard Webhooks before it.
+
+    Both alphabets are read, as Vapi reads them. Raises `ValueError` for anything else, and for no key at all.
+    """
+    bare = text.removeprefix("whsec_").rstrip("=").replace("-", "+").replace("_", "/")
+    key = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    if not key:
+        raise ValueError("an empty key")
+    return key
