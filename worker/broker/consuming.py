@@ -1,0 +1,124 @@
+"""Consuming one queue: taking deliveries up to the prefetch, keeping them in hand, and letting go in order."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from worker.broker.deliver import Settler, deliver
+from worker.broker.publisher import Publisher, PublishFailed
+from worker.broker.session import Session, SetUp
+from worker.operate.telemetry import DELIVERIES, logger
+from worker.settings import Secret
+
+CANCEL_S: Final = 2.0
+LOOK_S: Final = 2.0
+
+
+class Consuming:
+    """A consumer of one queue, on a session of its own, so that a queue in trouble is trouble for no other.
+
+    It consumes only while the publisher can publish: what cannot be passed on is better left in the queue.
+    """
+
+    def __init__(  # each of them is a part of its own
+        self, urls: Secret, *, queue: str, prefetch: int, publisher: Publisher, settler: Settler, set_up: SetUp
+    ) -> None:
+        self.queue = queue
+        self.session = Session(urls, name=f"consumer of {queue}", set_up=self._start)
+        self._prefetch = prefetch
+        self._publisher = publisher
+        self._settler = settler
+        self._set_up = set_up
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._consumed: tuple[AbstractQueue, str] | None = None
+        self._is_stopping = False
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        try:
+            await self.session.run()
+        finally:
+            await self._abandon()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more, and finish what is in hand within `grace_s`; what is not finished then stays unsettled."""
+        self._is_stopping = True
+        await self._cancel_consumer()
+        if self._in_hand:
+            await asyncio.wait(self._in_hand, timeout=grace_s)
+        await self._abandon()
+
+    async def is_consumed(self) -> bool:
+        """Whether the broker knows of a consumer of the queue."""
+        connection = self.session.connection
+        if connection is None or not self.session.ready.is_set():
+            return False
+        try:
+            async with asyncio.timeout(LOOK_S), connection.channel(publisher_confirms=False) as channel:
+                queue = await channel.declare_queue(self.queue, passive=True)
+        except (AMQPError, OSError, RuntimeError, TimeoutError):
+            return False
+        return bool(queue.declaration_result.consumer_count)
+
+    async def _start(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        await self._abandon()
+        await self._publisher.unblocked()
+        await self._set_up(connection, channel)
+        await channel.set_qos(prefetch_count=self._prefetch)
+        queue = await channel.get_queue(self.queue, ensure=False)
+        if not self._is_stopping:
+            self._consumed = (queue, await queue.consume(self._take))
+
+    async def _take(self, incoming: AbstractIncomingMessage) -> None:
+        # Only handed over here: aiormq would cancel a handler of its own making with the channel.
+        if not self._is_stopping:
+            task = asyncio.create_task(self._deliver(incoming), name=f"delivery of {self.queue}")
+            self._in_hand.add(task)
+            task.add_done_callback(self._in_hand.discard)
+
+    async def _deliver(self, incoming: AbstractIncomingMessage) -> None:
+        try:
+            await deliver(incoming, self.queue, self._settler)
+        except PublishFailed as error:
+            self._unsettled(incoming, str(error))
+            self.session.rebuild()
+        except (AMQPError, ChannelInvalidStateError, OSError) as error:
+            # The channel went before the acknowledgement: the broker has the delivery again already.
+            self._unsettled(incoming, str(error))
+        except asyncio.CancelledError:
+            DELIVERIES.labels(self.queue, "interrupted").inc()
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, the delivery must not stay undecided
+            self._unsettled(incoming, f"{type(error).__name__}: {error}")
+            await _reject(incoming)
+
+    def _unsettled(self, incoming: AbstractIncomingMessage, detail: str) -> None:
+        DELIVERIES.labels(self.queue, "unsettled").inc()
+        logger().warning(
+            "delivery.settled", outcome="unsettled", queue=self.queue, call_id=incoming.correlation_id, detail=detail
+        )
+
+    async def _cancel_consumer(self) -> None:
+        if self._consumed is None or not self.session.ready.is_set():
+            return
+        queue, tag = self._consumed
+        try:
+            async with asyncio.timeout(CANCEL_S):
+                await queue.cancel(tag)
+        except (AMQPError, OSError, RuntimeError, TimeoutError):
+            self.session.rebuild()
+
+    async def _abandon(self) -> None:
+        """Cancel what is in hand: unsettled, it goes back to its queue with the channel."""
+        for task in self._in_hand:
+            task.cancel()
+        await asyncio.gather(*self._in_hand, return_exceptions=True)
+
+
+async def _reject(incoming: AbstractIncomingMessage) -> None:
+    """Leave a delivery that cannot be settled to the broker, which puts it with the dead letters as it is."""
+    with suppress(AMQPError, ChannelInvalidStateError, OSError):
+        await incoming.reject(requeue=False)

@@ -1,0 +1,139 @@
+"""The one place that settles deliveries: publish confirmed first, acknowledge second, on every path."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from aio_pika.abc import AbstractIncomingMessage
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from consumers.messages import Delivery, Message, journey_of
+from consumers.outcomes import TooLarge
+from consumers.settling import Schedule, Settlement, settle
+from worker.broker.publisher import PublishFailed
+from worker.operate.telemetry import (
+    DEAD_LETTERS,
+    DELIVERIES,
+    DELIVERY_AGE_SECONDS,
+    DELIVERY_SECONDS,
+    logger,
+)
+
+HANDLE_MAX_S: Final = 45.0
+PUBLISH_MAX_S: Final = 15.0
+"""Together about a minute: a delivery held longer is one that the broker's own timeout may take away."""
+
+Publish = Callable[[Message], Awaitable[None]]
+Handle = Callable[[Delivery, float], Awaitable[tuple[Message, ...]]]
+"""Decode and handle a delivery at an instant: a consumer, bound to all it needs."""
+
+
+class Settler(msgspec.Struct, frozen=True):
+    """What settling needs: the consumer, a way to publish, the schedule of waits, and a clock (epoch seconds)."""
+
+    handle: Handle
+    publish: Publish
+    schedule: Schedule
+    clock: Callable[[], float] = time.time
+    handle_max_s: float = HANDLE_MAX_S
+    publish_max_s: float = PUBLISH_MAX_S
+
+
+async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settler) -> None:
+    """Settle one delivery: what it led to is safe at the broker before it is acknowledged.
+
+    Raises `PublishFailed` if that could not be; the delivery is then still the broker's, which hands it out again.
+    Cancelled, it settles nothing: the broker redelivers, and no attempt is counted.
+    """
+    began, now = time.perf_counter(), settler.clock()
+    delivery = read(incoming, queue)
+    settlement = settle(delivery, await _hear(settler, delivery, now), schedule=settler.schedule, now=settler.clock())
+    settlement = await _publish(settlement, delivery, settler)
+    await incoming.ack()
+    _tell(settlement, delivery, time.perf_counter() - began, now)
+
+
+def read(incoming: AbstractIncomingMessage, queue: str) -> Delivery:
+    """The broker's message as the consumers know it."""
+    return Delivery(
+        queue=queue,
+        body=incoming.body,
+        headers=incoming.headers,
+        type=incoming.type or "",
+        call_id=incoming.correlation_id or "",
+        content_type=incoming.content_type,
+        content_encoding=incoming.content_encoding,
+        published_at=incoming.timestamp.timestamp() if incoming.timestamp else None,
+    )
+
+
+async def _hear(settler: Settler, delivery: Delivery, now: float) -> tuple[Message, ...] | Exception:
+    """What the consumer says: what it returns, or what it raises, even what nobody foresaw."""
+    try:
+        async with asyncio.timeout(settler.handle_max_s):
+            return await settler.handle(delivery, now)
+    except TimeoutError:
+        return TimeoutError(f"the consumer took longer than {settler.handle_max_s:g} s")
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return RuntimeError(f"cancelled from within: {error}")
+    except Exception as error:  # noqa: BLE001  # every path decides
+        return error
+
+
+async def _publish(settlement: Settlement, delivery: Delivery, settler: Settler) -> Settlement:
+    """Publish what a settlement says, in its order; a message that cannot be one is settled as its consumer's error."""
+    try:
+        await _publish_each(settlement.messages, settler)
+    except (TooLarge, TypeError, ValueError) as error:  # larger than the broker takes, or not for AMQP to carry
+        settlement = settle(delivery, error, schedule=settler.schedule, now=settler.clock())
+        await _publish_each(settlement.messages, settler)
+    return settlement
+
+
+async def _publish_each(messages: tuple[Message, ...], settler: Settler) -> None:
+    for message in messages:
+        try:
+            await settler.publish(message)
+        except PublishFailed:
+            await _publish_again(message, settler)
+
+
+async def _publish_again(message: Message, settler: Settler) -> None:
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(PublishFailed),
+        wait=wait_random_exponential(multiplier=0.2, max=3),
+        stop=stop_after_delay(settler.publish_max_s),
+        reraise=True,
+    )
+    await retrying(settler.publish, message)
+
+
+def _tell(settlement: Settlement, delivery: Delivery, seconds: float, now: float) -> None:
+    journey = journey_of(delivery, now)
+    DELIVERIES.labels(delivery.queue, settlement.name).inc()
+    DELIVERY_SECONDS.labels(delivery.queue).observe(seconds)
+    DELIVERY_AGE_SECONDS.labels(delivery.queue).observe(max(0.0, now - journey.received_at))
+    if settlement.name == "dead_lettered":
+        DEAD_LETTERS.labels(delivery.queue, settlement.reason).inc()
+    story: dict[str, Any] = {} if settlement.name == "acked" else _story(settlement)
+    logger().info(
+        "delivery.settled",
+        outcome=settlement.name,
+        queue=delivery.queue,
+        account=delivery.account,
+        call_id=delivery.call_id,
+        attempt=journey.attempt,
+        seconds=round(seconds, 4),
+        published=[message.routing_key for message in settlement.messages],
+        **story,
+    )
+
+
+def _story(settlement: Settlement) -> dict[str, Any]:
+    # Of a traceback only the last line: the ones before it may quote what was said in the call.
+    return {"reason": settlement.reason, "detail": settlement.detail.strip().rpartition("\n")[2][:300]}

@@ -1,0 +1,118 @@
+"""Publishing that returns only when the broker has the message: confirmed, routed, on disk at a majority.
+
+Always `mandatory` with publisher confirms (https://www.rabbitmq.com/docs/confirms): the broker acknowledges a message
+that it could not route anywhere too. Many publishes are in flight on one channel; there is no pool and no batch.
+"""
+
+import asyncio
+import time
+import uuid
+from typing import Any, Final
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, DeliveryMode
+from aiormq.exceptions import AMQPError
+
+from consumers.messages import Message
+from consumers.outcomes import TooLarge
+from worker.broker.session import Session, SetUp, explain
+from worker.settings import Secret
+
+IN_FLIGHT_MAX: Final = 256
+
+
+class PublishFailed(Exception):
+    """The broker did not take a message, or nobody knows whether it did: it must be published again or kept."""
+
+
+class Publisher:
+    """Publishes over a session of its own, `timeout_s` seconds a message.
+
+    A patient one waits that long for a broker that is away; another fails at once, since someone waits for an answer.
+    """
+
+    def __init__(
+        self,
+        urls: Secret,
+        *,
+        name: str,
+        timeout_s: float,
+        is_patient: bool,
+        set_up: SetUp,
+        in_flight_max: int = IN_FLIGHT_MAX,
+    ) -> None:
+        self.session = Session(urls, name=f"{name} publisher", set_up=set_up)
+        self._timeout_s = timeout_s
+        self._is_patient = is_patient
+        self._room = asyncio.Semaphore(in_flight_max)
+        self._exchanges: dict[str, AbstractExchange] = {}
+        self._channel: AbstractChannel | None = None
+
+    async def publish(self, message: Message) -> None:
+        """Publish, and return once the broker has it. Raises `PublishFailed` or `TooLarge`.
+
+        `TypeError` and `ValueError` are for headers that AMQP cannot carry.
+        """
+        if not self.session.ready.is_set() and not self._is_patient:
+            raise PublishFailed(f"the broker is away: {self.session.trouble}")
+        try:
+            async with asyncio.timeout(self._timeout_s), self._room:
+                await self.session.ready.wait()
+                await self._publish(message)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise PublishFailed("the connection was closed while the message was in flight") from error
+        except (AMQPError, OSError, RuntimeError, TimeoutError) as error:  # RuntimeError: the channel is closed
+            raise PublishFailed(explain(error)) from error
+
+    async def _publish(self, message: Message) -> None:
+        limit = self.session.max_message_bytes
+        if len(message.body) > limit:
+            raise TooLarge(f"{len(message.body)} bytes, and the broker takes {limit}")
+        exchange = await self._exchange(message.exchange)
+        await exchange.publish(_envelope(message), message.routing_key)
+
+    async def _exchange(self, name: str) -> AbstractExchange:
+        channel = self.session.channel
+        if channel is None:
+            raise PublishFailed("the broker went away")
+        if channel is not self._channel:
+            self._channel, self._exchanges = channel, {}
+        if name not in self._exchanges:
+            self._exchanges[name] = await channel.get_exchange(name, ensure=False)
+        return self._exchanges[name]
+
+    async def unblocked(self) -> None:
+        """Wait until the session is ready and no alarm of the broker blocks it."""
+        await self.session.ready.wait()
+        connection: AbstractConnection | None = self.session.connection
+        underlay = getattr(getattr(connection, "transport", None), "connection", None)
+        if underlay is not None:
+            await underlay.ready()
+
+
+def _envelope(message: Message) -> aio_pika.Message:
+    # aiormq finds the publish that a returned message belongs to by its message_id: never the same id twice in flight.
+    return aio_pika.Message(
+        message.body,
+        headers={key: _carriable(value) for key, value in message.headers.items()},
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        message_id=uuid.uuid4().hex,
+        correlation_id=message.call_id or None,
+        timestamp=int(time.time()),
+        type=message.type or None,
+        app_id="aftercall",
+    )
+
+
+def _carriable(value: Any) -> Any:
+    """A header's value as pamqp takes it: text that is not UTF-8 it reads as bytes, and writes as a bytearray alone."""
+    if isinstance(value, bytes):
+        return bytearray(value)
+    if isinstance(value, dict):
+        return {key: _carriable(item) for key, item in value.items()}
+    return [_carriable(item) for item in value] if isinstance(value, list) else value
