@@ -1,0 +1,1 @@
+"""How the end of a call gets to the broker."""

@@ -1,0 +1,216 @@
+"""The endpoint: 200 means that the notification is on disk at the broker.
+
+Size, then authentication over the raw bytes, then the type and call id by a partial decode, then the bytes untouched to
+the broker, confirmed, then the answer.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from aiohttp import hdrs, web
+
+from consumers.messages import (
+    DEAD,
+    END_OF_CALL_REPORT,
+    GZIP_ABOVE_BYTES,
+    OURS,
+    WEBHOOK,
+    Message,
+    Unidentified,
+    identify,
+    pack,
+)
+from consumers.notifications import write_notification
+from consumers.outcomes import TooLarge
+from consumers.settling import note, story_of
+from consumers.timestamps import iso
+from worker.broker.publisher import PublishFailed
+from worker.ingress.signature import Check, Request
+from worker.operate.telemetry import WEBHOOK_SECONDS, WEBHOOKS, logger
+
+BODY_S: Final = 10.0
+RETRY_AFTER_S: Final = 5
+Publish = Callable[[Message], Awaitable[None]]
+
+# Source: Vapi's OpenAPI document, `ServerMessage`, and the subscription enumeration beside it.
+EXPECT_AN_ANSWER: Final = frozenset(
+    (
+        *("assistant-request", "tool-calls", "function-call", "transfer-destination-request"),
+        *("handoff-destination-request", "knowledge-base-request", "voice-request"),
+        *("call.endpointing.request", "campaign.predial"),
+    )
+)
+KNOWN: Final = EXPECT_AN_ANSWER | frozenset(
+    (
+        *(END_OF_CALL_REPORT, "status-update", "hang", "conversation-update", "transcript"),
+        *('transcript[transcriptType="final"]', "speech-update", "assistant.speechStarted", "model-output"),
+        *("user-interrupted", "transfer-update", "voice-input", "language-change-detected", "language-changed"),
+        *("phone-call-control", "chat.created", "chat.deleted", "session.created", "session.updated"),
+        *("session.deleted", "call.deleted", "call.delete.failed", "call.artifact.upload", "assistant.started"),
+    )
+)
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """What the endpoint needs: a check for each account it serves, a way to publish, and what the ledger is told."""
+
+    checks: dict[str, Check]
+    publish: Publish
+    max_body_bytes: int
+    notes: bool
+    clock: Callable[[], float] = time.time
+
+
+class _Refused(Exception):
+    """An answer that accepts nothing: the status, why, and headers that go with it."""
+
+    def __init__(self, status: int, why: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+        self.headers = headers or {}
+
+
+def application(endpoint: Endpoint) -> web.Application:
+    """The public HTTP application."""
+    # aiohttp refuses a body of exactly its limit.
+    app = web.Application(client_max_size=endpoint.max_body_bytes + 1)
+
+    async def handle(request: web.Request) -> web.Response:
+        return await receive(request, endpoint)
+
+    app.router.add_post("/webhooks/vapi", handle)
+    app.router.add_post("/webhooks/vapi/{account}", handle)
+    return app
+
+
+async def receive(request: web.Request, endpoint: Endpoint) -> web.Response:
+    """Answer one webhook, and count, time and log it."""
+    began = time.perf_counter()
+    account = request.match_info.get("account", "default")
+    story = {"account": account if account in endpoint.checks else "other", "type": "none", "call_id": ""}
+    try:
+        event = await _accept(request, endpoint, account, story)
+        answer = web.json_response({})
+    except _Refused as refused:
+        event, answer = "webhook.refused", _refusal(refused)
+        story["detail"] = refused.why
+    seconds = time.perf_counter() - began
+    kind = story["type"] if story["type"] in KNOWN or story["type"] == "none" else "other"
+    WEBHOOKS.labels(story["account"], kind, str(answer.status)).inc()
+    WEBHOOK_SECONDS.observe(seconds)
+    if event:
+        logger().info(event, answer=answer.status, seconds=round(seconds, 4), **story)
+    return answer
+
+
+async def _accept(request: web.Request, endpoint: Endpoint, account: str, story: dict[str, str]) -> str:
+    """Take the notification in; the event to log, or none. Raises `_Refused`."""
+    check = endpoint.checks.get(account)
+    if check is None:
+        raise _Refused(404, "no such account is served here")
+    body = await _read(request, endpoint.max_body_bytes)
+    if not check(_signed_part(request, body)):
+        raise _Refused(401, "wrong or no credentials")
+    received_at = endpoint.clock()
+    try:
+        identity = identify(body)
+    except Unidentified as error:
+        await _publish(endpoint, *await _parked(error, body, account, received_at, notes=endpoint.notes))
+        story |= {"reason": error.reason, "detail": error.detail[:300]}
+        return "webhook.parked"
+    story |= {"type": identity.type[:80], "call_id": identity.call_id}
+    if identity.type != END_OF_CALL_REPORT:
+        return _noted_elsewhere(identity.type)
+    await _publish(
+        endpoint,
+        write_notification(
+            await _packed(body),
+            account=account,
+            call_id=identity.call_id,
+            source="webhook",
+            received_at=received_at,
+            traceparent=_traceparent(request),
+        ),
+    )
+    return "webhook.accepted"
+
+
+async def _read(request: web.Request, max_bytes: int) -> bytes:
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+        raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
+    if (request.content_length or 0) > max_bytes:
+        raise _Refused(413, f"larger than {max_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", _CLOSE)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError as error:
+        raise _Refused(408, f"the body took longer than {BODY_S:.0f} s", _CLOSE) from error
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _Refused(413, f"larger than {max_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", _CLOSE) from error
+
+
+_CLOSE: Final[dict[str, str]] = {hdrs.CONNECTION: "close"}
+
+
+def _signed_part(request: web.Request, body: bytes) -> Request:
+    host, path = request.headers.get(hdrs.HOST, ""), request.raw_path
+    return Request(request.method, (f"https://{host}{path}", f"http://{host}{path}", path), request.headers, body)
+
+
+def _noted_elsewhere(type_: str) -> str:
+    """Not for us: counted by type, and told of if somebody waits for an answer that we cannot give."""
+    return "webhook.misdirected" if type_ in EXPECT_AN_ANSWER else ""
+
+
+async def _packed(body: bytes) -> tuple[bytes, str | None]:
+    """`body` as it travels; a large one is gzipped beside the loop, where it holds up nobody."""
+    return pack(body) if len(body) <= GZIP_ABOVE_BYTES else await asyncio.to_thread(pack, body)
+
+
+async def _parked(
+    error: Unidentified, body: bytes, account: str, received_at: float, *, notes: bool
+) -> tuple[Message, ...]:
+    """A dead letter of the endpoint: authenticated bytes are never refused."""
+    packed, encoding = await _packed(body)
+    story = story_of(WEBHOOK, error.reason, error.detail, type(error).__name__, received_at)
+    letter = Message(
+        exchange=DEAD,
+        routing_key=WEBHOOK,
+        body=packed,
+        type="webhook",
+        headers=story
+        | {
+            f"{OURS}account": account,
+            f"{OURS}source": "webhook",
+            f"{OURS}received-at": iso(received_at),
+            f"{OURS}attempt": 1,
+        },
+        content_encoding=encoding,
+    )
+    told = {f"{OURS}queue": WEBHOOK, f"{OURS}reason": error.reason, f"{OURS}detail": error.detail[:300]}
+    return (letter, note("parked", account, "", received_at, told)) if notes else (letter,)
+
+
+async def _publish(endpoint: Endpoint, *messages: Message) -> None:
+    try:
+        for message in messages:
+            await endpoint.publish(message)
+    except (PublishFailed, TooLarge) as error:
+        raise _Refused(503, str(error), {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)}) from error
+
+
+def _traceparent(request: web.Request) -> str:
+    """The trace that the sender began, or a new one (W3C Trace Context)."""
+    given = request.headers.get("traceparent", "")
+    if len(given) == 55 and given.isascii():  # noqa: PLR2004  # its length in version 00
+        return given
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
+
+
+def _refusal(refused: _Refused) -> web.Response:
+    return web.json_response({"error": refused.why}, status=refused.status, headers=refused.headers)
