@@ -1,0 +1,71 @@
+"""The command `aftercall`, and the one place that knows how its parts are put together."""
+
+import logging
+import sys
+import traceback
+from importlib import import_module
+from typing import Final
+
+from cyclopts import App, CycloptsError
+
+from worker.cli.exit_codes import BUG, DONE, UNREACHABLE, USAGE, Unreachable
+from worker.cli.output import say
+from worker.settings import SettingsError
+
+COMMANDS: Final = {
+    "webhook": "worker.cli.roles:webhook",
+    "consume": "worker.cli.roles:consume",
+    "all": "worker.cli.roles:every_role",
+    "demo": "worker.cli.demo:demo",
+    "simulate": "worker.cli.develop:simulate",
+    "send": "worker.cli.develop:send",
+    "tail": "worker.cli.tail:tail",
+    "topology": "worker.cli.topology:app",
+    "config": "worker.cli.config:config",
+}
+
+
+def command_line(*, is_complete: bool) -> App:
+    """The commands; only `is_complete` loads them all, for a list of them: one that runs loads what it needs."""
+    app = App(
+        name="aftercall",
+        help="Every voice call that ended on Vapi reaches every subscriber, or lies in a named place with the reason.",
+        help_format="markdown",
+        suppress_keyboard_interrupt=False,
+    )
+    for name, where in COMMANDS.items():
+        module, _, attribute = where.partition(":")
+        app.command(getattr(import_module(module), attribute) if is_complete else where, name=name)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with a code that says what happened."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; the exit code."""
+    # We tell of every failure of the broker ourselves, with the mend; these would add stack traces.
+    for library in ("aiormq", "aio_pika"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    try:
+        app = command_line(is_complete=arguments[:1] not in [[name] for name in COMMANDS])
+        code = app(arguments, exit_on_error=False, result_action="return_value")
+    except SettingsError as error:
+        say("The settings cannot be used:")
+        for problem in error.problems:
+            say(f"  {problem}")
+        return USAGE
+    except CycloptsError:
+        return USAGE
+    except Unreachable as error:
+        say(str(error))
+        return UNREACHABLE
+    except KeyboardInterrupt:
+        return 130
+    except Exception:  # noqa: BLE001  # the last resort of every command
+        traceback.print_exc()
+        say("This is a bug in aftercall: please report it with the lines above.")
+        return BUG
+    return code if isinstance(code, int) else DONE

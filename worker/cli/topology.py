@@ -1,0 +1,181 @@
+"""`aftercall topology`: the exchanges, queues and bindings, as they are to be and as they are."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import aio_pika
+import msgspec
+import orjson
+from aio_pika.abc import AbstractConnection
+from aiormq.exceptions import AMQPError
+from cyclopts import App, Parameter
+from yarl import URL
+
+from worker.broker import declare, live
+from worker.broker.export import asyncapi, definitions
+from worker.broker.session import explain, where
+from worker.broker.topology import Exchange, Queue, Topology, topology_of
+from worker.cli.exit_codes import DONE, FOUND, USAGE, Unreachable
+from worker.cli.output import Format, print_json, print_rows, say
+from worker.settings import Secret, Settings, load
+
+CONNECT_S: Final = 5.0
+CLOSE_S: Final = 2.0
+
+app = App(name="topology", help="The exchanges, queues and bindings: show, apply, check or export them.")
+
+
+@app.command
+async def show(*, output: Format = "text") -> int:
+    """Show the exchanges, queues and bindings that the settings ask for. Asks no broker.
+
+    Example: aftercall topology show --output json
+    """
+    topology = topology_of(load(os.environ))
+    if output == "json":
+        print_json(msgspec.to_builtins(topology))
+        return DONE
+    bindings = [{"exchange": each.exchange, "key": each.key, "queue": each.queue} for each in topology.bindings]
+    for rows in (_rows(topology.exchanges), _rows(topology.queues), bindings):
+        print_rows(rows, output)
+        sys.stdout.write("\n")
+    return DONE
+
+
+@app.command
+async def apply() -> int:
+    """Declare on the broker what is missing. Nothing is ever changed or deleted.
+
+    Example: AFTERCALL_AMQP_URL=amqp://admin:…@rabbit/calls aftercall topology apply
+
+    What exists with other arguments is named, and left as it is with its messages; the exit code is 1 then.
+    """
+    settings = load(os.environ)
+    topology = topology_of(settings)
+    try:
+        async with _broker(settings.amqp_url) as connection:
+            await declare.apply(connection, topology)
+    except declare.TopologyDiffers as error:
+        sys.stdout.writelines(f"{difference}\n" for difference in error.differences)
+        return FOUND
+    say(f"The broker has all {_count(topology)}.")
+    return DONE
+
+
+@app.command
+async def check(*, output: Format = "text") -> int:
+    """Compare the broker with what the settings ask for, and name each difference. Changes nothing.
+
+    Example: aftercall topology check && echo as it should be
+
+    Bindings and policies are compared through RabbitMQ's management API: that of AFTERCALL_AMQP_MANAGEMENT_URL, else
+    port 15672 of the broker. Where there is none, exchanges and queues are compared over AMQP, and it is said.
+    The exit code is 1 if anything differs.
+    """
+    settings = load(os.environ)
+    topology = topology_of(settings)
+    comparison = await _compare(topology, settings)
+    for subject in comparison.not_compared:
+        say(f"Not compared: {subject}")
+    if output == "json":
+        print_json(msgspec.to_builtins(comparison))
+    else:
+        sys.stdout.writelines(f"{difference}\n" for difference in comparison.differences)
+    if not comparison.differences:
+        say(f"Nothing differs in what was compared of {_count(topology)}.")
+    return FOUND if comparison.differences else DONE
+
+
+@app.command
+async def export(
+    *,
+    format_: Annotated[
+        Literal["definitions", "asyncapi"],
+        Parameter(name="--format", help="RabbitMQ definitions, or an AsyncAPI 3.0 document"),
+    ] = "definitions",
+    output_file: Annotated[Path | None, Parameter(help="the file to write; standard output if none")] = None,
+) -> int:
+    """Write the topology in a form that others read. Asks no broker.
+
+    Example: aftercall topology export --output-file calls.json && rabbitmqctl import_definitions calls.json
+
+    Example: aftercall topology export --format asyncapi --output-file asyncapi.json
+
+    The virtual host must exist. Importing definitions skips an exchange or queue that exists, even if it is different:
+    `aftercall topology check` tells.
+    """
+    settings = load(os.environ)
+    topology = topology_of(settings)
+    vhost = live.vhost_of(URL(settings.amqp_url.each()[0]))
+    document = definitions(topology, vhost) if format_ == "definitions" else asyncapi(topology, settings)
+    if output_file is None:
+        print_json(document)
+        return DONE
+    try:
+        output_file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    except OSError as error:
+        say(f"Cannot write: {error}")
+        return USAGE
+    return DONE
+
+
+async def _compare(topology: Topology, settings: Settings) -> live.Comparison:
+    """Through the management API, else over AMQP as far as that goes."""
+    try:
+        return await live.compare(topology, settings)
+    except live.ManagementUnavailable as error:
+        hint = "enable it by `rabbitmq-plugins enable rabbitmq_management`, or say with AFTERCALL_AMQP_MANAGEMENT_URL"
+        not_compared = f"bindings and policies, for lack of the management API: {hint} where it is. ({error})"
+    async with _broker(settings.amqp_url) as connection:
+        return live.Comparison(await declare.compare(connection, topology), [not_compared])
+
+
+@asynccontextmanager
+async def _broker(urls: Secret) -> AsyncIterator[AbstractConnection]:
+    """A connection to the first broker that answers. Raises `Unreachable`, also if the broker goes away meanwhile."""
+    connection = await _connect(urls.each())
+    try:
+        yield connection
+    except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: the channel is closed; OSError: also timeouts
+        raise Unreachable(f"The broker went away: {explain(error)}") from error
+    except asyncio.CancelledError as error:  # aiormq cancels those who wait when the connection ends
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise Unreachable("The broker went away: the connection was closed") from error
+    finally:
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_S):
+                await connection.close()
+
+
+async def _connect(urls: Sequence[str]) -> AbstractConnection:
+    troubles = []
+    for url in urls:
+        try:
+            async with asyncio.timeout(CONNECT_S / len(urls)):
+                return await aio_pika.connect(url)
+        except (AMQPError, OSError) as error:
+            troubles.append(f"{where(url)}: {explain(error)}")
+    raise Unreachable(f"Cannot reach the broker at {'; '.join(troubles)}")
+
+
+def _rows(things: Sequence[Exchange | Queue]) -> list[Mapping[str, Any]]:
+    """A row for each, with a column for every argument that any has."""
+    kind = "exchange" if isinstance(things[0], Exchange) else "queue"
+    columns = {key: "" for each in things for key in each.arguments}
+    rows: list[Mapping[str, Any]] = []
+    for each in things:
+        row = {kind: each.name} | ({"type": each.type} if isinstance(each, Exchange) else {})
+        rows.append(row | {key.removeprefix("x-"): each.arguments.get(key, "") for key in columns})
+    return rows
+
+
+def _count(topology: Topology) -> str:
+    sizes = (len(topology.exchanges), len(topology.queues), len(topology.bindings))
+    return "{} exchanges, {} queues and {} bindings".format(*sizes)
