@@ -1,0 +1,73 @@
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from yarl import URL
+
+from tests.processes import RunningProcess
+from worker.simulate.rabbitmq import Broker, NoBrokerError, PrivateNode, find_broker, free_ports
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def broker() -> AsyncIterator[Broker]:
+    """One broker for the whole session, started for the first test that asks; without one that test is an error."""
+    async with find_broker(os.environ, management=True) as found:
+        yield found
+
+
+@pytest.fixture
+async def amqp_url(broker: Broker) -> AsyncIterator[str]:
+    """A virtual host of the test's own: with the management plugin's API 10 ms to make, where rabbitmqctl takes 400."""
+    virtual_host = f"/test-{uuid4().hex[:12]}"
+    async with _management_of(broker) as management:
+        await management.put(f"/api/vhosts{virtual_host}")  # whoever makes a virtual host may do everything in it
+        yield str(URL(broker.url).with_path(virtual_host))
+        await management.delete(f"/api/vhosts{virtual_host}")
+
+
+@asynccontextmanager
+async def _management_of(broker: Broker) -> AsyncIterator[aiohttp.ClientSession]:
+    address = URL(broker.management_url or "")
+    login = {"Authorization": aiohttp.encode_basic_auth(address.user or "", address.password or "")}
+    async with aiohttp.ClientSession(address.with_user(None), headers=login, raise_for_status=True) as management:
+        try:
+            await management.get("/api/overview")
+        except aiohttp.ClientError as error:
+            raise NoBrokerError(
+                "Every test has a virtual host of its own, made by the management plugin, which does not answer at"
+                f" {address.host}:{address.port}: enable rabbitmq_management there for {address.user}, or unset"
+                f" AFTERCALL_AMQP_URL ({error})."
+            ) from error
+        yield management
+
+
+@pytest.fixture
+async def own_node() -> AsyncIterator[PrivateNode]:
+    """A node to kill, pause and restart; 3 to 10 s to start, so only for tests that do."""
+    async with PrivateNode() as node:
+        yield node
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on which nobody listens; for several at once `free_ports(count)` of the same place."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture
+def start_process(tmp_path: Path) -> Iterator[Callable[..., RunningProcess]]:
+    """Start real processes: `start_process(AFTERCALL, "webhook", environment={…})`; they end with the test."""
+    with ExitStack() as started:
+
+        def start(*command: str, environment: dict[str, str] | None = None) -> RunningProcess:
+            output = tmp_path / f"output-{uuid4().hex[:8]}.log"
+            process = RunningProcess(*command, output=output, environment=environment)
+            started.callback(process.close)
+            return process
+
+        yield start
