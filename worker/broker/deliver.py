@@ -71,18 +71,20 @@ def read(incoming: AbstractIncomingMessage, queue: str) -> Delivery:
 
 async def _hear(settler: Settler, delivery: Delivery, now: float) -> tuple[Message, ...] | Exception:
     """What the consumer says: what it returns, or what it raises, even what nobody foresaw."""
+    limit = asyncio.timeout(settler.handle_max_s)
     try:
-        async with asyncio.timeout(settler.handle_max_s):
+        async with limit:
             return await settler.handle(delivery, now)
-    except TimeoutError:
-        return TimeoutError(f"the consumer took longer than {settler.handle_max_s:g} s")
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        return RuntimeError(f"cancelled from within: {error}")
+        return RuntimeError(f"cancelled from within: {error}").with_traceback(error.__traceback__)
     except Exception as error:  # noqa: BLE001  # every path decides
-        return error
+        if not limit.expired():
+            return error
+        told = f"the consumer took longer than {settler.handle_max_s:g} s"
+        return TimeoutError(told).with_traceback(error.__traceback__)
 
 
 async def _publish(settlement: Settlement, delivery: Delivery, settler: Settler) -> Settlement:

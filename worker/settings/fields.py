@@ -118,6 +118,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bindings: dict[str, tuple[str, ...]] = {}
     """The subscribers of `[subscribers.<name>]`, each with its binding patterns."""
 
+    @property
+    def keeps_ledger(self) -> bool:
+        """Whether the ledger has a queue: a note that nobody keeps would lie in `calls.unrouted`."""
+        return "ledger" in self.subscribers
+
     def account(self, name: str) -> Account | None:
         """The account of that name, if it is served here."""
         return next((account for account in self.accounts if account.name == name), None)

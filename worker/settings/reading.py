@@ -174,8 +174,9 @@ def _explain(error: str, value: Any) -> str:
 def _nearest(key: str) -> str:
     import difflib  # noqa: PLC0415  # only on the way to an error
 
-    near = difflib.get_close_matches(key, FIELDS, n=1)
-    return f": did you mean {near[0]}?" if near else ": `aftercall config` lists them"
+    # Without what is common to all, which would make anything look near.
+    near = difflib.get_close_matches(key.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in FIELDS], n=1)
+    return f": did you mean {PREFIX}{near[0]}?" if near else ": `aftercall config` lists them"
 
 
 def _grouped_by_account(given: dict[str, Any], problems: list[str]) -> dict[str, dict[str, Any]]:

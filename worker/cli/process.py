@@ -1,0 +1,171 @@
+"""One process and what its roles share: settings, topology, sessions, sockets, and the order in which it all stops."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aiohttp import web
+
+from consumers.settling import Schedule
+from worker.broker import declare
+from worker.broker.consuming import Consuming
+from worker.broker.deliver import Handle, Settler
+from worker.broker.publisher import Publisher
+from worker.broker.session import SetUp
+from worker.broker.topology import Topology, topology_of
+from worker.operate.probes import admin_application
+from worker.operate.telemetry import logger
+from worker.settings import Settings, SettingsError
+
+CONSUMER_PUBLISH_S: Final = 10.0
+Check = Callable[[], Awaitable[bool]]
+
+
+class Stopping:
+    """When to stop, by SIGTERM or SIGINT, and how many seconds of the grace are left then."""
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._event = asyncio.Event()
+        self._since = 0.0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it was asked for."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Wait until it is asked for."""
+        await self._event.wait()
+
+    def left_s(self) -> float:
+        """The seconds left to finish in."""
+        return max(0.0, self._since + self._grace_s - time.monotonic()) if self.is_wanted else self._grace_s
+
+    def _stop(self) -> None:
+        if self.is_wanted:
+            os._exit(128 + signal.SIGTERM)
+        self._since = time.monotonic()
+        self._event.set()
+
+
+class Process:
+    """What the roles of one process share; what they enter into `stack` is left in the opposite order.
+
+    `checks` are what `/readyz` asks: each thing that must be so, by name.
+    """
+
+    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+        self.settings = settings
+        self.topology: Topology = topology_of(settings)
+        self.stopping = Stopping(settings.grace_s)
+        self.stack = stack
+        self.has_started = False
+        self.checks: dict[str, Check] = {}
+        self._publisher: Publisher | None = None
+
+    async def serve_probes(self) -> None:
+        """Serve probes and metrics: first of all, so that they say "not ready" until the last moment."""
+        host, port = self.settings.admin_host, self.settings.admin_port
+        await self.listen(admin_application(self._look), host, port, 1, key="AFTERCALL_ADMIN_PORT")
+
+    async def listen(self, app: web.Application, host: str, port: int, grace_s: float, *, key: str) -> None:
+        """Serve an application until the process stops; requests then have `grace_s` seconds.
+
+        Raises `SettingsError`, which names `key`, if nobody can listen there.
+        """
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=grace_s,
+            keepalive_timeout=75,  # longer than a load balancer's idle time (AWS 60 s): it is the one to close
+            auto_decompress=False,
+        )
+        await runner.setup()
+        self.stack.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise SettingsError([f"{key}: {error.strerror}: set it to a free port"]) from error
+        logger().info("role.listening", address=str(runner.addresses[0][0]), port=runner.addresses[0][1])
+
+    def run(self, work: Awaitable[None], name: str) -> None:
+        """Run `work` until the process stops; if it dies before, so does the process: its orchestrator starts another."""
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(partial(_end_if_failed, name))
+        self.stack.push_async_callback(_cancel, task)
+
+    def publisher(self) -> Publisher:
+        """The publisher of all consumers; its first step on the broker is the topology."""
+        if self._publisher is None:
+            self._publisher = self.open_publisher("consumer", CONSUMER_PUBLISH_S, is_patient=True)
+        return self._publisher
+
+    def open_publisher(self, name: str, timeout_s: float, *, is_patient: bool) -> Publisher:
+        """A publisher with a session of its own."""
+        prepare = self.prepare(self.topology)
+        urls = self.settings.amqp_url
+        publisher = Publisher(urls, name=name, timeout_s=timeout_s, is_patient=is_patient, set_up=prepare)
+        self.run(publisher.session.run(), f"{name} publisher")
+        self.checks[f"{name} publishes"] = _async(publisher.session.ready.is_set)
+        return publisher
+
+    def consume(self, queue: str, handle: Handle) -> Consuming:
+        """Consume a queue until the process stops."""
+        settings, publisher = self.settings, self.publisher()
+        schedule = Schedule(settings.retry_tiers_s, settings.give_up_after_s, notes=settings.keeps_ledger)
+        consuming = Consuming(
+            settings.amqp_url,
+            queue=queue,
+            prefetch=settings.prefetch,
+            publisher=publisher,
+            settler=Settler(handle, publisher.publish, schedule),
+            set_up=self.prepare(self.topology.only(queue)),
+        )
+        self.run(consuming.run(), f"consumer of {queue}")
+        self.stack.push_async_callback(self._let_go, consuming)
+        self.checks[f"{queue} is consumed"] = consuming.is_consumed
+        return consuming
+
+    def prepare(self, topology: Topology) -> SetUp:
+        """What a session does first: declare its topology, or only verify it."""
+        step = declare.apply if self.settings.topology == "apply" else declare.verify
+
+        async def prepare(connection: AbstractConnection, _channel: AbstractChannel) -> None:
+            await step(connection, topology)
+
+        return prepare
+
+    async def _let_go(self, consuming: Consuming) -> None:
+        await consuming.stop(self.stopping.left_s())
+
+    async def _look(self) -> dict[str, bool]:
+        is_up = self.has_started and not self.stopping.is_wanted
+        answers = await asyncio.gather(*(check() for check in self.checks.values()))
+        return {"started and not stopping": is_up, **dict(zip(self.checks, answers, strict=True))}
+
+
+def _async(check: Callable[[], bool]) -> Check:
+    async def asked() -> bool:
+        return check()
+
+    return asked
+
+
+async def _cancel(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _end_if_failed(name: str, task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger().error("role.failed", part=name, exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
