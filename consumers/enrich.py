@@ -33,12 +33,16 @@ class CallUnreadable(Exception):
 
 
 class ApiUnavailable(Exception):
-    """A cause that every call of the account shares: the API is down, slow or limiting, or the key is refused."""
+    """A cause that every call of the account shares: the API is down, slow or limiting, or the key is refused.
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    `is_outage` says that this was known before, and nothing was asked.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None, *, is_outage: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+        self.is_outage = is_outage
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +66,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str = ""
     is_gone: bool = False
     is_shared: bool = False
+    is_outage: bool = False
     retry_after: float | None = None
 
 
@@ -83,7 +88,7 @@ async def ask(notification: Notification, fetch_call: FetchCall, clock: Callable
     except CallUnreadable as error:
         return Answer(trouble=str(error))
     except ApiUnavailable as error:
-        return Answer(trouble=error.reason, is_shared=True, retry_after=error.retry_after)
+        return Answer(trouble=error.reason, is_shared=True, is_outage=error.is_outage, retry_after=error.retry_after)
 
 
 def read_call(body: bytes, call_id: str) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def decide(notification: Notification, answer: Answer, policy: Policy, now: floa
     is_news = asked and len(missing) < len(journey.missing) if journey.version else now >= deadline
 
     if missing and not is_news and not (is_over and journey.version):
-        raise _later(answer, missing, due_at=None if journey.version else deadline)
+        raise _waiting(answer, missing, None if journey.version else deadline, now)
     enriched = _enriched(
         notification, joined, missing, policy.redact, fetched_at=None if answer.call is None else now, now=now
     )
@@ -122,7 +127,7 @@ def decide(notification: Notification, answer: Answer, policy: Policy, now: floa
         return ()
     policy.observe(enriched)
     if missing and not is_over:
-        raise _later(answer, missing, first=message, version=enriched.version)
+        raise _remembering(answer, missing, message, enriched.version)
     return (message,)
 
 
@@ -156,21 +161,25 @@ def _enriched(
     )
 
 
-def _later(
-    answer: Answer,
-    missing: tuple[str, ...],
-    *,
-    due_at: float | None = None,
-    first: Message | None = None,
-    version: int = 0,
-) -> Retry | Hold:
-    reason = answer.trouble or f"not final yet: {', '.join(missing)} missing"
-    kind = Hold if answer.is_shared else Retry
-    if first is None:
-        return kind(reason, after=answer.retry_after, due_at=due_at)
+def _waiting(answer: Answer, missing: tuple[str, ...], due_at: float | None, now: float) -> Retry | Hold:
+    """Nothing goes out now. In a known outage one wait is enough, up to the deadline: asking in between is idle."""
+    after = due_at - now if answer.is_outage and due_at is not None else answer.retry_after
+    return _kind(answer)(_reason(answer, missing), after=after, due_at=due_at)
+
+
+def _remembering(answer: Answer, missing: tuple[str, ...], first: Message, version: int) -> Retry | Hold:
+    """An incomplete call goes out first, and what waits for the rest knows of it."""
     remember = {
         f"{OURS}version": version,
         f"{OURS}missing": ",".join(missing),
         f"{OURS}emitted": first.headers["ce-id"],
     }
-    return kind(reason, after=answer.retry_after, first=(first,), remember=remember)
+    return _kind(answer)(_reason(answer, missing), after=answer.retry_after, first=(first,), remember=remember)
+
+
+def _kind(answer: Answer) -> type[Retry | Hold]:
+    return Hold if answer.is_shared else Retry
+
+
+def _reason(answer: Answer, missing: tuple[str, ...]) -> str:
+    return answer.trouble or f"not final yet: {', '.join(missing)} missing"

@@ -42,6 +42,8 @@ class Settlement(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...]
     reason: str = ""
     detail: str = ""
+    due_at: float | None = None
+    """When something must happen to a delivery that waits (epoch seconds), if it said."""
 
 
 def tier_name(wait_s: int) -> str:
@@ -118,7 +120,7 @@ def _later(case: _Case, later: Later, tier_s: int) -> Settlement:
     changes = {ATTEMPT: case.journey.attempt + counts, f"{OURS}last-error": _fit(later.reason[:DETAIL_MAX])}
     waiting = _again(case, RETRY + tier, later.remember | changes)
     notes = _notes(case, name, {"detail": later.reason, "tier": tier})
-    return Settlement(name, (*later.first, waiting, *notes), tier, later.reason)
+    return Settlement(name, (*later.first, waiting, *notes), tier, later.reason, later.due_at)
 
 
 def _bug(case: _Case, error: Exception) -> Settlement:

@@ -43,15 +43,21 @@ class Vapi:
     calls: dict[str, dict[str, Any]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=lambda: {KEY})
     status: int = 200
+    poisoned: dict[str, int] = field(default_factory=dict)
     fetched: list[str] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
-        call_id = request.match_info["id"]
-        self.fetched.append(call_id)
+        call_id = request.match_info.get("id", "")
+        if call_id:
+            self.fetched.append(call_id)
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.keys:
             return web.json_response({"message": "Invalid Key.", "statusCode": 401}, status=401)
         if self.status != 200:
             return web.json_response({"message": "trouble", "statusCode": self.status}, status=self.status)
+        if call_id in self.poisoned:
+            return web.json_response({"message": "Internal server error"}, status=self.poisoned[call_id])
+        if not call_id:
+            return web.json_response(list(self.calls.values())[:1])
         if call_id not in self.calls:
             return web.json_response({"message": "Not found", "statusCode": 404}, status=404)
         return web.json_response(self.calls[call_id])
@@ -62,6 +68,7 @@ async def vapi() -> AsyncIterator[Vapi]:
     served = Vapi()
     app = web.Application()
     app.router.add_get("/call/{id}", served.answer)
+    app.router.add_get("/call", served.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -2,11 +2,12 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final, Protocol
 
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from consumers.settling import Settlement
 from worker.broker.deliver import Settler, deliver
 from worker.broker.publisher import Publisher, PublishFailed
 from worker.broker.session import Session, SetUp
@@ -15,16 +16,40 @@ from worker.settings import Secret
 
 CANCEL_S: Final = 2.0
 LOOK_S: Final = 2.0
+LOOK_AGAIN_S: Final = 5.0
+
+
+class Outage(Protocol):
+    """What a queue's consumer rests upon may be known to be away: then the calls are better left in the queue."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is known to be away."""
+
+    async def wait_open(self) -> None:
+        """Wait until it is."""
+
+    async def wait_closed(self, within_s: float) -> bool:
+        """Wait until it is back, or so long; whether it is back."""
 
 
 class Consuming:
     """A consumer of one queue, on a session of its own, so that a queue in trouble is trouble for no other.
 
-    It consumes only while the publisher can publish: what cannot be passed on is better left in the queue.
+    It consumes only while the publisher can publish: what cannot be passed on is better left in the queue. So it does
+    in an outage, and then only looks at the head of the queue, one delivery at a time, for deadlines hold.
     """
 
-    def __init__(  # each of them is a part of its own
-        self, urls: Secret, *, queue: str, prefetch: int, publisher: Publisher, settler: Settler, set_up: SetUp
+    def __init__(  # noqa: PLR0913  # each of them is a part of its own
+        self,
+        urls: Secret,
+        *,
+        queue: str,
+        prefetch: int,
+        publisher: Publisher,
+        settler: Settler,
+        set_up: SetUp,
+        outage: Outage | None = None,
     ) -> None:
         self.queue = queue
         self.session = Session(urls, name=f"consumer of {queue}", set_up=self._start)
@@ -32,8 +57,10 @@ class Consuming:
         self._publisher = publisher
         self._settler = settler
         self._set_up = set_up
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._in_hand: set[asyncio.Task[Settlement | None]] = set()
         self._consumed: tuple[AbstractQueue, str] | None = None
+        self._outage = outage
+        self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
 
     async def run(self) -> None:
@@ -52,7 +79,9 @@ class Consuming:
         await self._abandon()
 
     async def is_consumed(self) -> bool:
-        """Whether the broker knows of a consumer of the queue."""
+        """Whether the broker knows of a consumer of the queue, or an outage is the reason that it does not."""
+        if self._outage and self._outage.is_open:
+            return self.session.ready.is_set()
         connection = self.session.connection
         if connection is None or not self.session.ready.is_set():
             return False
@@ -69,19 +98,52 @@ class Consuming:
         await self._set_up(connection, channel)
         await channel.set_qos(prefetch_count=self._prefetch)
         queue = await channel.get_queue(self.queue, ensure=False)
+        if self._outage is None or not self._outage.is_open:
+            await self._consume(queue)
+        if self._outage is not None:
+            self._tending = asyncio.create_task(self._tend(queue, self._outage), name=f"tend {self.queue}")
+
+    async def _consume(self, queue: AbstractQueue) -> None:
         if not self._is_stopping:
             self._consumed = (queue, await queue.consume(self._take))
+
+    async def _tend(self, queue: AbstractQueue, outage: Outage) -> None:
+        """Stop consuming at each outage, look at the head of the queue while it lasts, and consume again."""
+        try:
+            while not self._is_stopping:
+                await outage.wait_open()
+                await self._cancel_consumer()
+                while outage.is_open and not self._is_stopping:
+                    await self._look(queue, outage)
+                await self._consume(queue)
+        except (AMQPError, OSError, RuntimeError, TimeoutError):
+            self.session.rebuild()
+
+    async def _look(self, queue: AbstractQueue, outage: Outage) -> None:
+        """Settle the delivery at the head, and pause: until the queue may have another, or that one is due."""
+        incoming = await queue.get(fail=False, timeout=LOOK_S)
+        if incoming is None:
+            await outage.wait_closed(LOOK_AGAIN_S)
+            return
+        settlement = await asyncio.shield(self._hold(incoming))
+        if settlement is not None and settlement.due_at is not None:
+            await outage.wait_closed(max(0.0, settlement.due_at - self._settler.clock()))
 
     async def _take(self, incoming: AbstractIncomingMessage) -> None:
         # Only handed over here: aiormq would cancel a handler of its own making with the channel.
         if not self._is_stopping:
-            task = asyncio.create_task(self._deliver(incoming), name=f"delivery of {self.queue}")
-            self._in_hand.add(task)
-            task.add_done_callback(self._in_hand.discard)
+            self._hold(incoming)
 
-    async def _deliver(self, incoming: AbstractIncomingMessage) -> None:
+    def _hold(self, incoming: AbstractIncomingMessage) -> "asyncio.Task[Settlement | None]":
+        task = asyncio.create_task(self._deliver(incoming), name=f"delivery of {self.queue}")
+        self._in_hand.add(task)
+        task.add_done_callback(self._in_hand.discard)
+        return task
+
+    async def _deliver(self, incoming: AbstractIncomingMessage) -> Settlement | None:
+        """Settle a delivery; None if it could not be, and is the broker's again."""
         try:
-            await deliver(incoming, self.queue, self._settler)
+            return await deliver(incoming, self.queue, self._settler)
         except PublishFailed as error:
             self._unsettled(incoming, str(error))
             self.session.rebuild()
@@ -94,6 +156,7 @@ class Consuming:
         except Exception as error:  # noqa: BLE001  # whatever it is, the delivery must not stay undecided
             self._unsettled(incoming, f"{type(error).__name__}: {error}")
             await _reject(incoming)
+        return None
 
     def _unsettled(self, incoming: AbstractIncomingMessage, detail: str) -> None:
         DELIVERIES.labels(self.queue, "unsettled").inc()
@@ -105,6 +168,7 @@ class Consuming:
         if self._consumed is None or not self.session.ready.is_set():
             return
         queue, tag = self._consumed
+        self._consumed = None
         try:
             async with asyncio.timeout(CANCEL_S):
                 await queue.cancel(tag)
@@ -113,9 +177,10 @@ class Consuming:
 
     async def _abandon(self) -> None:
         """Cancel what is in hand: unsettled, it goes back to its queue with the channel."""
-        for task in self._in_hand:
+        tasks: list[asyncio.Task[Any]] = [*self._in_hand, *([self._tending] if self._tending else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._in_hand, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _reject(incoming: AbstractIncomingMessage) -> None:

@@ -41,7 +41,7 @@ class Settler(msgspec.Struct, frozen=True):
     publish_max_s: float = PUBLISH_MAX_S
 
 
-async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settler) -> None:
+async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settler) -> Settlement:
     """Settle one delivery: what it led to is safe at the broker before it is acknowledged.
 
     Raises `PublishFailed` if that could not be; the delivery is then still the broker's, which hands it out again.
@@ -53,6 +53,7 @@ async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settle
     settlement = await _publish(settlement, delivery, settler)
     await incoming.ack()
     _tell(settlement, delivery, time.perf_counter() - began, now)
+    return settlement
 
 
 def read(incoming: AbstractIncomingMessage, queue: str) -> Delivery:

@@ -1,9 +1,10 @@
 """The enricher's parts: for each account a consumer of its queue, with the account's key and rate."""
 
 import time
+from typing import Final
 
 from consumers.drift import drift_of
-from consumers.enrich import FetchCall, Policy, enrich
+from consumers.enrich import Policy, enrich
 from consumers.enriched import EnrichedCall
 from consumers.messages import Delivery, Message
 from consumers.notifications import read_notification
@@ -12,8 +13,11 @@ from consumers.timestamps import instant
 from worker.broker.deliver import Handle
 from worker.broker.topology import enrich_queue
 from worker.cli.process import Process
+from worker.clients.breaker import Breaker
 from worker.clients.vapi import VapiClient, vapi_session
 from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, DRIFT
+
+IN_HAND_MAX_S: Final = 30.0
 
 
 async def start_enricher(process: Process) -> None:
@@ -29,14 +33,24 @@ async def start_enricher(process: Process) -> None:
     for account in settings.accounts:
         http = await process.stack.enter_async_context(vapi_session(settings.prefetch))
         client = VapiClient(account, http)
-        process.consume(enrich_queue(account.name), _enricher(client.fetch_call, policy))
+        process.run(client.breaker.run(), f"breaker of {account.name}")
+        process.consume(enrich_queue(account.name), _enricher(client, policy), client.breaker)
 
 
-def _enricher(fetch_call: FetchCall, policy: Policy) -> Handle:
+def _enricher(client: VapiClient, policy: Policy) -> Handle:
     async def handle(delivery: Delivery, now: float) -> tuple[Message, ...]:
-        return await enrich(read_notification(delivery, now), fetch_call=fetch_call, policy=policy)
+        notification = read_notification(delivery, now)
+        if client.breaker.is_open and not notification.journey.version:
+            await _wait_if_nearly_due(client.breaker, notification.ended_at + policy.emit_after_s - now)
+        return await enrich(notification, fetch_call=client.fetch_call, policy=policy)
 
     return handle
+
+
+async def _wait_if_nearly_due(breaker: Breaker, left_s: float) -> None:
+    """In an outage a call whose deadline is near is better kept in hand than sent round: it would come back late."""
+    if 0 < left_s <= IN_HAND_MAX_S:
+        await breaker.wait_closed(left_s)
 
 
 def _observe(enriched: EnrichedCall) -> None:

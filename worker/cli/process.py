@@ -14,7 +14,7 @@ from aiohttp import web
 
 from consumers.settling import Schedule
 from worker.broker import declare
-from worker.broker.consuming import Consuming
+from worker.broker.consuming import Consuming, Outage
 from worker.broker.deliver import Handle, Settler
 from worker.broker.publisher import Publisher
 from worker.broker.session import SetUp
@@ -98,7 +98,7 @@ class Process:
         logger().info("role.listening", address=str(runner.addresses[0][0]), port=runner.addresses[0][1])
 
     def run(self, work: Awaitable[None], name: str) -> None:
-        """Run `work` until the process stops; if it dies before, so does the process: its orchestrator starts another."""
+        """Run `work` until the process stops; if it dies before, so does the process, for another to be started."""
         task = asyncio.ensure_future(work)
         task.add_done_callback(partial(_end_if_failed, name))
         self.stack.push_async_callback(_cancel, task)
@@ -118,8 +118,8 @@ class Process:
         self.checks[f"{name} publishes"] = _async(publisher.session.ready.is_set)
         return publisher
 
-    def consume(self, queue: str, handle: Handle) -> Consuming:
-        """Consume a queue until the process stops."""
+    def consume(self, queue: str, handle: Handle, outage: Outage | None = None) -> Consuming:
+        """Consume a queue until the process stops, and while there is no `outage` of what it rests upon."""
         settings, publisher = self.settings, self.publisher()
         schedule = Schedule(settings.retry_tiers_s, settings.give_up_after_s, notes=settings.keeps_ledger)
         consuming = Consuming(
@@ -129,6 +129,7 @@ class Process:
             publisher=publisher,
             settler=Settler(handle, publisher.publish, schedule),
             set_up=self.prepare(self.topology.only(queue)),
+            outage=outage,
         )
         self.run(consuming.run(), f"consumer of {queue}")
         self.stack.push_async_callback(self._let_go, consuming)

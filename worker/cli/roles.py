@@ -1,4 +1,4 @@
-"""The composition root: `aftercall webhook`, `consume` and `all`; which parts make a role stands in a file beside it."""
+"""The composition root: `aftercall webhook`, `consume` and `all`; the parts of each role stand in a file beside."""
 
 import os
 from collections.abc import Awaitable, Callable, Mapping

@@ -28,6 +28,7 @@ DELIVERY_AGE_SECONDS: Final = Histogram(
 )
 VAPI_REQUESTS: Final = Counter("aftercall_vapi_requests", "Requests to Vapi by status", ["account", "status"])
 VAPI_REQUEST_SECONDS: Final = Histogram("aftercall_vapi_request_seconds", "One request to Vapi", buckets=DURATIONS_S)
+BREAKER_OPEN: Final = Gauge("aftercall_breaker_open", "Whether the account's API is known to be away", ["account"])
 CALL_END_TO_EMIT_SECONDS: Final = Histogram(
     "aftercall_call_end_to_emit_seconds", "From a call's end to its first enriched event", ["source"], buckets=AGES_S
 )
