@@ -11,7 +11,7 @@ from typing import Any, Final
 
 DEFAULTS: Final = (
     *("monitor.listenUrl", "monitor.controlUrl", "presigned*", "server{}", "serverUrlSecret"),
-    *("credentials", "credential{}", "twilioAuthToken", "twilioApiKey", "twilioApiSecret"),
+    *("credentials", "credential{}", "tools.*.headers", "twilioAuthToken", "twilioApiKey", "twilioApiSecret"),
 )
 PROMPTS: Final = ("model.messages", "model.systemPrompt", "model.prompt", "systemPrompt", "firstMessage")
 NAMED: Final = {"defaults": DEFAULTS, "prompts": PROMPTS}

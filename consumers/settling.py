@@ -97,7 +97,7 @@ def retry_tier_s(case: _Case, retry: Retry) -> int:
 def hold_tier_s(case: _Case, hold: Hold) -> int:
     """The wait of a hold: the largest tier not above the message's age, so that a long outage is no churn."""
     tiers = case.schedule.tiers_s
-    by_age = _floor(tiers, case.now - case.journey.first_attempt_at)
+    by_age = _floor(tiers, case.now - min(case.journey.received_at, case.journey.first_attempt_at))
     asked = tiers[min(bisect_left(tiers, hold.after), len(tiers) - 1)] if hold.after is not None else 0
     return _cut(case, hold, max(by_age, asked))
 

@@ -39,6 +39,7 @@ NOT_FOUND = Answer(trouble="Vapi has no call of this id")
 GONE = Answer(trouble="Vapi has no call of this id", is_gone=True)
 UNREADABLE = Answer(trouble="cut off")
 DOWN = Answer(trouble="Vapi answers 503", is_shared=True, retry_after=70)
+OUTAGE = Answer(trouble="the breaker is open", is_shared=True, is_outage=True, retry_after=60)
 
 
 def policy(now: float = SOON, seen: list[EnrichedCall] | None = None, **changes: Any) -> Policy:
@@ -184,6 +185,19 @@ def test_in_an_outage_the_deadline_still_holds_and_the_webhook_is_what_goes_out(
     assert body["call"]["status"] == "ended"
 
 
+def test_in_a_known_outage_one_wait_takes_a_call_next_to_its_deadline() -> None:
+    said = later(notification(), OUTAGE, DEADLINE - 700)
+    assert (type(said), said.first, said.after, said.due_at) == (Hold, (), 700, DEADLINE)
+    waiting = settle(_delivery(), said, schedule=SCHEDULE, now=DEADLINE - 700).messages[0]
+    assert waiting.exchange == "calls.retry.10m"
+
+
+def test_in_a_known_outage_a_call_past_its_deadline_goes_out_and_waits_for_its_amendment() -> None:
+    said = later(notification(), OUTAGE, DEADLINE)
+    assert only(said.first)[1]["missing"] == ["api"]
+    assert (type(said), said.after, said.due_at) == (Hold, 60, None)
+
+
 def test_a_swept_call_whose_deadline_passed_long_ago_goes_out_with_what_there_is_at_the_first_attempt() -> None:
     now = ENDED_AT + 20 * 3600
     swept = notification(NO_COST, source="sweep", received_at=now, first_attempt_at=now)
@@ -326,7 +340,7 @@ def test_a_call_that_is_gone_and_lacks_something_waits_for_its_deadline() -> Non
 
 
 @pytest.mark.parametrize(("age_s", "is_gone"), [(0, False), (299, False), (300, True), (86_400, True)])
-async def test_a_404_means_not_yet_in_the_first_minutes_and_gone_later(age_s: float, *, is_gone: bool) -> None:
+async def test_a_404_means_not_yet_in_the_first_minutes_and_gone_later(age_s: float, is_gone: bool) -> None:
     answer = await ask(notification(), raises(CallNotFound()), lambda: ENDED_AT + age_s)
     assert (answer.is_gone, answer.is_shared, answer.call) == (is_gone, False, None)
 
@@ -353,6 +367,7 @@ def answers(body: bytes) -> Callable[[str], Any]:
         (CallUnreadable("cut off"), Answer(trouble="cut off")),
         (ApiUnavailable("down", 7.5), Answer(trouble="down", is_shared=True, retry_after=7.5)),
         (ApiUnavailable("down"), Answer(trouble="down", is_shared=True)),
+        (ApiUnavailable("known", is_outage=True), Answer(trouble="known", is_shared=True, is_outage=True)),
     ],
 )
 async def test_each_trouble_has_its_meaning(error: Exception, answer: Answer) -> None:

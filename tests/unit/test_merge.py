@@ -99,6 +99,15 @@ def test_a_stale_snapshot_gives_no_status_time_or_monitor() -> None:
     assert joined["status"] == "ended"
 
 
+@pytest.mark.parametrize("name", ["outbound-ended", "inbound-voicemail", "web", "pipeline-error"])
+def test_what_can_have_changed_since_the_snapshot_is_not_taken_from_it(name: str) -> None:
+    snapshot = dict.fromkeys(fetched(name) | report(name)["call"] | {"endedMessage": 1, "squadOverrides": 1}, "stale")
+    changeable = {"status", "updatedAt", "startedAt", "endedAt", "endedReason", "cost", "costs", "analysis", "artifact"}
+    assert (
+        as_call({"call": snapshot}).keys().isdisjoint(changeable | {"monitor", "messages", "transcript", "destination"})
+    )
+
+
 def test_the_report_knows_better_than_its_snapshot() -> None:
     told = {"call": {"customer": {"name": "before"}, "name": "kept"}, "customer": {"name": "after"}}
     assert as_call(told) == {"customer": {"name": "after"}, "name": "kept"}

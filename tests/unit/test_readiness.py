@@ -67,6 +67,8 @@ def test_a_call_that_vapi_could_not_be_asked_about_lacks_the_api_whatever_the_we
         ({"artifact": {"recording": {"stereoUrl": "u"}}}, {}, ("recording",)),
         ({"artifact": {"recordingUrl": "u"}}, {}, ("recording",)),
         ({"recordingUrl": "u"}, {"artifact": {}}, ("recording",)),
+        ({"recordingUrl": "u", "artifact": {"transcript": "t"}}, {}, ("recording",)),
+        ({"recordingUrl": "u"}, {"artifact": {"transcript": "t"}, "recordingUrl": "u"}, ()),
         ({"recordingUrl": "u"}, {"artifact": {"recording": {"stereoUrl": "u"}}}, ()),
         ({"artifact": {"recordingUrl": "u"}}, {"recordingUrl": "u"}, ()),
         ({"artifact": {"recording": {}, "recordingUrl": ""}}, {}, ()),

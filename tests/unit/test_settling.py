@@ -439,7 +439,7 @@ HEADERS = st.dictionaries(
 
 @given(SAID, HEADERS, st.binary(), st.sampled_from([None, "gzip"]), st.booleans())
 def test_whatever_a_consumer_says_its_messages_go_out_or_the_delivery_goes_on_whole(
-    said: Any, headers: dict[str, Any], body: bytes, encoding: str | None, *, notes: bool
+    said: Any, headers: dict[str, Any], body: bytes, encoding: str | None, notes: bool
 ) -> None:
     of = delivery(body, copy.copy(headers), content_encoding=encoding, content_type="application/json")
     settlement = settle(of, said, schedule=Schedule(TIERS, GIVE_UP_AFTER_S, notes=notes), now=NOW)

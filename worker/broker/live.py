@@ -105,7 +105,7 @@ def management_of(settings: Settings) -> tuple[URL, str]:
     scheme, port = PORTS.get(amqp.scheme, PORTS["amqp"])
     url = URL.build(scheme=scheme, host=amqp.host or "127.0.0.1", port=port)
     if settings.amqp_management_url:
-        url = _given(settings.amqp_management_url)
+        url = _given(settings.amqp_management_url.reveal())
     if url.user is None:
         url = url.with_user(amqp.user or "guest").with_password(amqp.password or "guest")
     return url, vhost_of(amqp)

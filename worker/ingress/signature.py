@@ -57,7 +57,8 @@ def signer(account: Account, *, clock: Callable[[], float] = time.time) -> Calla
 
     def sign(method: str, url: str, body: bytes) -> dict[str, str]:
         message_id = f"msg_{hashlib.sha256(body).hexdigest()[:24]}"
-        return _signature_headers(account.hmac, secret, _Signed(method, url, body, str(int(clock())), message_id))
+        timestamp = str(int(clock())) if account.hmac.include_timestamp else ""
+        return _signature_headers(account.hmac, secret, _Signed(method, url, body, timestamp, message_id))
 
     if account.webhook_auth == "hmac" and not account.is_insecure:
         return sign

@@ -19,6 +19,17 @@ SUBSCRIBERS = ("ledger", "postcall", "crm", "forward", "alerts")
 DEFAULT_ACCOUNT = "default"
 
 
+PREFIX = "AFTERCALL_"
+ACCOUNTS = "AFTERCALL_ACCOUNTS__"
+
+
+def key_of(account: str, field: str) -> str:
+    """The environment key of an account's field: `acme-dental` is written `ACME_DENTAL`."""
+    if account == DEFAULT_ACCOUNT:
+        return PREFIX + field
+    return f"{ACCOUNTS}{account.upper().replace('-', '_')}__{field}"
+
+
 class HmacPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How a webhook is signed: the `hmac` authentication plan of a Vapi credential, with Vapi's defaults.
 
@@ -61,9 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "amqp://guest:guest@127.0.0.1:5672/"
     )
     amqp_management_url: Annotated[
-        str,
+        Secret,
         Meta(description="RabbitMQ's management API; if empty, port 15672 (15671 with TLS) of the broker"),
-    ] = ""
+    ] = Secret()
     vapi_api_key: Annotated[Secret, Meta(description="private key")] = Secret()
     vapi_base_url: Annotated[str, Meta(description="EU: `https://api.eu.vapi.ai`", pattern="^https?://")] = (
         "https://api.vapi.ai"

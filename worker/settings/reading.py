@@ -2,18 +2,26 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from worker.settings.fields import DEFAULT_ACCOUNT, SUBSCRIBERS, Account, HmacPlan, Settings
-from worker.settings.secret import Secret, key_of_base64
+from worker.settings.checks import check
+from worker.settings.fields import (
+    ACCOUNTS,
+    DEFAULT_ACCOUNT,
+    PREFIX,
+    SUBSCRIBERS,
+    Account,
+    HmacPlan,
+    Settings,
+    key_of,
+)
+from worker.settings.secret import Secret
 
-PREFIX: Final = "AFTERCALL_"
-ACCOUNTS: Final = "AFTERCALL_ACCOUNTS__"
 NAME: Final = re.compile(r"[a-z0-9-]{1,40}")
 RESERVED: Final = {*SUBSCRIBERS, "enrich", "retry", "dead", "requeue", "unrouted", "webhook"}
 BINDING: Final = re.compile(r"(call|#|\*)(\.([A-Za-z0-9_-]+|#|\*))*")
@@ -49,7 +57,7 @@ def load(environ: Mapping[str, str], folder: Path = Path()) -> Settings:
     given = _follow_files(given, problems)
     plain = _convert(given, problems)
     accounts = _accounts(plain, _grouped_by_account(given, problems), problems)
-    problems += _check(plain, accounts)
+    problems += check(plain, accounts)
     if problems:
         raise SettingsError(problems)
     return Settings(**plain, accounts=accounts, bindings=bindings)
@@ -66,13 +74,6 @@ def require(settings: Settings, *, webhook: bool = False, vapi: bool = False) ->
             problems.append(f"{key_of(account.name, 'VAPI_API_KEY')} is not set: it is the private key of your account")
     if problems:
         raise SettingsError(problems)
-
-
-def key_of(account: str, field: str) -> str:
-    """The environment key of an account's field: `acme-dental` is written `ACME_DENTAL`."""
-    if account == DEFAULT_ACCOUNT:
-        return PREFIX + field
-    return f"{ACCOUNTS}{account.upper().replace('-', '_')}__{field}"
 
 
 def _read_toml(environ: Mapping[str, str], folder: Path, problems: list[str]) -> dict[str, Any]:
@@ -252,47 +253,3 @@ def _catches_notifications(pattern: str) -> bool:
 
 def _is_binding(pattern: Any) -> bool:
     return isinstance(pattern, str) and BINDING.fullmatch(pattern) is not None
-
-
-def _check(plain: dict[str, Any], accounts: tuple[Account, ...]) -> list[str]:
-    """What single values cannot tell."""
-    checks: tuple[Callable[[], Iterable[str]], ...] = (
-        lambda: _check_amqp_url(plain.get("amqp_url")),
-        lambda: _check_tiers(plain.get("retry_tiers_s", ())),
-        lambda: _check_subscribers(plain.get("subscribers", ())),
-        lambda: (problem for account in accounts for problem in _check_secrets(account)),
-    )
-    return [problem for check in checks for problem in check()]
-
-
-def _check_amqp_url(urls: Secret | None) -> Iterable[str]:
-    schemes = ("amqp://", "amqps://")
-    if urls is not None and not (urls.each() and all(url.startswith(schemes) for url in urls.each())):
-        yield "AFTERCALL_AMQP_URL: one address or several, each beginning with amqp:// or amqps://"
-
-
-def _check_tiers(tiers: tuple[int, ...]) -> Iterable[str]:
-    if list(tiers) != sorted(set(tiers)):
-        yield "AFTERCALL_RETRY_TIERS_S: the waits must grow from one to the next"
-
-
-def _check_subscribers(names: tuple[str, ...]) -> Iterable[str]:
-    if unknown := sorted(set(names) - set(SUBSCRIBERS)):
-        known = ", ".join(SUBSCRIBERS)
-        yield f"AFTERCALL_SUBSCRIBERS: {', '.join(unknown)}: built in are {known}; your own go into aftercall.toml"
-
-
-def _check_secrets(account: Account) -> Iterable[str]:
-    key = key_of(account.name, "WEBHOOK_SECRETS")
-    secrets = account.webhook_secrets.each()
-    if "insecure" in secrets and len(secrets) > 1:
-        yield f"{key}: `insecure` stands alone or not at all"
-    if account.webhook_auth == "hmac" and account.hmac.secret_is_base64 and not account.is_insecure:
-        yield from (f"{key}: a secret is not base64" for secret in secrets if not _is_base64(secret))
-
-
-def _is_base64(secret: str) -> bool:
-    try:
-        return bool(key_of_base64(secret))
-    except ValueError:
-        return False
