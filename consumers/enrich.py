@@ -20,6 +20,10 @@ FetchCall = Callable[[str], Awaitable[bytes]]
 """Fetch the call of an id: the body of `GET /call/<id>`. Raises the errors below."""
 
 
+IsKnown = Callable[[str, str], Awaitable[bool]]
+"""Whether a call (account, id) has gone out before, as far as anybody can tell; when in doubt, no."""
+
+
 class CallNotFound(Exception):
     """Vapi knows no such call: soon after the end that means not yet, later that it is gone."""
 
@@ -50,12 +54,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     An incomplete call goes out `emit_after_s` after its end; `give_up_after_s` after the first attempt nothing more is
     waited for. `redact` takes out what nobody downstream shall see, and `observe` is told of each call that goes out.
+    What the sweep sent in is dropped if it `is_known` after all: its report may have come in meanwhile.
     """
 
     emit_after_s: float
     give_up_after_s: float
     redact: Redact
     observe: Callable[[EnrichedCall], None]
+    is_known: IsKnown
     clock: Callable[[], float]
 
 
@@ -72,8 +78,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 async def enrich(notification: Notification, *, fetch_call: FetchCall, policy: Policy) -> tuple[Message, ...]:
     """The messages that go out for a notification now. Raises `Retry` or `Hold` while there is more to come."""
+    if _came_by_sweep(notification) and await policy.is_known(notification.account, notification.call_id):
+        return ()
     answer = await ask(notification, fetch_call, policy.clock)
     return decide(notification, answer, policy, policy.clock())
+
+
+def _came_by_sweep(notification: Notification) -> bool:
+    return notification.journey.source == "sweep" and not notification.journey.version
 
 
 async def ask(notification: Notification, fetch_call: FetchCall, clock: Callable[[], float]) -> Answer:

@@ -7,17 +7,20 @@ that it could not route anywhere too. Many publishes are in flight on one channe
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, DeliveryMode
-from aiormq.exceptions import AMQPError
+from aiormq.exceptions import AMQPError, PublishError
 
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from worker.broker.session import Session, SetUp, explain
 from worker.settings import Secret
 
+HEADERS_MAX_BYTES: Final = 96 * 1024
+"""The broker closes a connection whose header frame exceeds its frame_max, 128 KiB by default."""
 IN_FLIGHT_MAX: Final = 256
 
 
@@ -65,12 +68,17 @@ class Publisher:
                 raise
             raise PublishFailed("the connection was closed while the message was in flight") from error
         except (AMQPError, OSError, RuntimeError, TimeoutError) as error:  # RuntimeError: the channel is closed
+            if isinstance(error, PublishError):
+                # Returned, though an alternate exchange takes all: something of the topology is gone. Set up anew.
+                self.session.rebuild()
             raise PublishFailed(explain(error)) from error
 
     async def _publish(self, message: Message) -> None:
         limit = self.session.max_message_bytes
         if len(message.body) > limit:
             raise TooLarge(f"{len(message.body)} bytes, and the broker takes {limit}")
+        if (size := _size_of(message.headers)) > HEADERS_MAX_BYTES:
+            raise TooLarge(f"{size} bytes of headers, which must fit one frame")
         exchange = await self._exchange(message.exchange)
         await exchange.publish(_envelope(message), message.routing_key)
 
@@ -91,6 +99,12 @@ class Publisher:
         underlay = getattr(getattr(connection, "transport", None), "connection", None)
         if underlay is not None:
             await underlay.ready()
+
+
+def _size_of(headers: Mapping[str, Any]) -> int:
+    return sum(
+        len(key) + len(value if isinstance(value, str | bytes) else str(value)) for key, value in headers.items()
+    )
 
 
 def _envelope(message: Message) -> aio_pika.Message:

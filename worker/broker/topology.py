@@ -60,10 +60,13 @@ class Topology(msgspec.Struct, frozen=True):
     bindings: tuple[Binding, ...]
 
     def only(self, queue: str) -> "Topology":
-        """The part that one consumed queue rests on: itself, its dead letters, and how both are reached."""
+        """The part that one consumed queue rests on: itself, its dead letters, and how both are reached.
+
+        No exchange: declared anew it would lack the other queues' bindings. Whoever publishes sees to exchanges.
+        """
         names = {queue, dead_queue(queue)}
         queues = tuple(each for each in self.queues if each.name in names)
-        return Topology(self.exchanges, queues, tuple(each for each in self.bindings if each.queue in names))
+        return Topology((), queues, tuple(each for each in self.bindings if each.queue in names))
 
 
 def enrich_queue(account: str) -> str:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
-from urllib.parse import quote
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
@@ -21,6 +21,9 @@ from tenacity.wait import wait_base
 from yarl import URL
 
 from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused, CallUnreadable
+from consumers.sweep import Slice
+from consumers.timestamps import iso
+from consumers.tolerant_json import NotJson, parse
 from worker.clients.breaker import Breaker
 from worker.clients.rate import Rate, RateExceeded
 from worker.operate.telemetry import VAPI_REQUEST_SECONDS, VAPI_REQUESTS
@@ -85,6 +88,7 @@ class VapiClient:
         self._account = account
         self._http = http
         self._patience = patience
+        self._clock = clock
         self._rate = Rate(account.vapi_rate, clock=clock)
         self.breaker = Breaker(account.name, self.probe)
 
@@ -95,6 +99,9 @@ class VapiClient:
         all calls share. 404, a refused id and an unreadable answer are the call's own; and so is a failure that this
         call meets again and again while the API answers others.
         """
+        return await self._fetch(f"/call/{_segment(call_id)}")
+
+    async def _fetch(self, path: str) -> bytes:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Passing),
             wait=_Wait(self._patience.backoff_s),
@@ -102,9 +109,24 @@ class VapiClient:
             reraise=True,
         )
         try:
-            return await retrying(self._try, call_id)
+            return await retrying(self._try, path, self._clock() + self._patience.budget_s)
         except _Passing as last:
             raise await self._judged(last.as_outcome) from last
+
+    async def list_calls(self, part: Slice, limit: int) -> list[Any]:
+        """The calls updated within a slice of time, at most `limit`, as `GET /call` lists them.
+
+        Raises `ApiUnavailable`, or `CallUnreadable` for an answer that is no list.
+        """
+        query = {"updatedAtGe": iso(part.since), "updatedAtLt": iso(part.until), "limit": str(limit)}
+        body = await self._fetch(f"/call?{urlencode(query)}")
+        try:
+            listed = parse(body)
+        except NotJson as error:
+            raise CallUnreadable(f"Vapi's list is not JSON: {error}") from error
+        if not isinstance(listed, list):
+            raise CallUnreadable("Vapi's list is no list")
+        return listed
 
     async def probe(self) -> None:
         """Ask for the newest call, whichever it is. Raises `ApiUnavailable` unless Vapi answers."""
@@ -113,7 +135,6 @@ class VapiClient:
                 VAPI_REQUESTS.labels(self._account.name, str(answer.status)).inc()
                 if answer.status not in ANSWERS:
                     raise self._unavailable(answer.status)
-                await _read_body(answer, self._patience.body_max_bytes)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ApiUnavailable(f"Vapi cannot be reached: {error or type(error).__name__}") from error
 
@@ -123,17 +144,17 @@ class VapiClient:
             return CallUnreadable(f"{outcome.reason} for this call, though it answers others")
         return outcome
 
-    async def _try(self, call_id: str) -> bytes:
+    async def _try(self, path: str, end_at: float) -> bytes:
         if self.breaker.is_open:
             raise ApiUnavailable(self.breaker.reason, is_outage=True)
         try:
-            await self._rate.turn(self._patience.turn_wait_max_s)
+            await self._rate.turn(min(self._patience.turn_wait_max_s, end_at - self._clock()))
         except RateExceeded as error:
             raise ApiUnavailable(str(error), error.wait_s) from error
         began = time.perf_counter()
         status = "error"
         try:
-            async with self._get(f"/call/{_segment(call_id)}") as answer:
+            async with self._get(path) as answer:
                 status = str(answer.status)
                 return await self._read(answer)
         except aiohttp.ClientPayloadError as error:
@@ -144,7 +165,9 @@ class VapiClient:
         except aiohttp.ClientError as error:
             raise _Passing(ApiUnavailable(f"Vapi cannot be reached: {error}")) from error
         except ValueError as error:
-            raise ApiUnavailable(f"no header can carry the key of account {self._account.name}: check it") from error
+            trouble = ApiUnavailable(f"no header can carry the key of account {self._account.name}: check it")
+            self.breaker.open(trouble.reason)
+            raise trouble from error
         finally:
             VAPI_REQUESTS.labels(self._account.name, status).inc()
             VAPI_REQUEST_SECONDS.observe(time.perf_counter() - began)

@@ -1,0 +1,156 @@
+"""`aftercall sweep`, and the sweep as a task of `aftercall all`: its parts for each account."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final
+
+import uvloop
+from aio_pika.abc import AbstractChannel
+from aiormq.exceptions import AMQPError
+
+from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused, CallUnreadable
+from consumers.ledger import LedgerAway
+from worker.broker.publisher import Publisher, PublishFailed
+from worker.broker.topology import enrich_queue
+from worker.cli.durations import seconds_of
+from worker.cli.exit_codes import DONE, TRY_AGAIN
+from worker.cli.process import Process
+from worker.clients.ledger import open_ledger
+from worker.ingress.sweep import Sweeping
+from worker.ingress.sweep import sweep as sweep_account
+from worker.operate.telemetry import logger, start_telemetry
+from worker.settings import Settings, SettingsError, load, require
+
+FAILURES: Final = (
+    *(ApiUnavailable, CallNotFound, CallRefused, CallUnreadable),
+    *(LedgerAway, PublishFailed, AMQPError, OSError, TimeoutError),
+)
+CONNECT_S: Final = 15.0
+SINCE: Final = "24h"
+
+
+def sweep(*, once: bool = False, since: str = SINCE) -> int:
+    """Find ended calls at Vapi that never came in, and send them in at the front.
+
+    Example: aftercall sweep --once --since 7d
+
+    It asks Vapi for what was updated since the last sweep (or, the first time, within `--since`), and the ledger what
+    of that is accounted for. Exits 0 whatever it found, 75 if it could not look.
+
+    Parameters
+    ----------
+    once
+        Sweep once and end; otherwise every AFTERCALL_SWEEP_EVERY_S.
+    since
+        How far back the first sweep looks: 90m, 24h, 7d. Vapi keeps calls of pay-as-you-go accounts for 14 days.
+
+    """
+    settings, since_s = load(os.environ), seconds_of(since, "--since")
+    require(settings, vapi=True)
+    _require_ledger(settings)
+    start_telemetry()
+    return uvloop.run(_once(settings, since_s) if once else _always(settings, since_s))
+
+
+async def start_sweep(process: Process) -> None:
+    """Sweep every account now and then, as a role of a process."""
+    if not process.settings.keeps_ledger:
+        logger().warning("sweep.off", detail="AFTERCALL_SUBSCRIBERS has no ledger, which alone knows what came in")
+        return
+    await _start(process, seconds_of(SINCE, "--since"))
+
+
+def _require_ledger(settings: Settings) -> None:
+    if not settings.keeps_ledger:
+        raise SettingsError(["AFTERCALL_SUBSCRIBERS has no ledger, and only the ledger knows which calls came in"])
+
+
+async def _start(process: Process, since_s: float) -> None:
+    accounts = await _accounts(process, since_s)
+    process.run(_keep_sweeping(accounts, process.settings.sweep_every_s), "sweep")
+
+
+async def _keep_sweeping(accounts: list[Sweeping], every_s: float) -> None:
+    while True:
+        await asyncio.gather(*map(_sweep_account, accounts))
+        await asyncio.sleep(every_s * random.uniform(0.9, 1.1))  # noqa: S311  # so that several sweepers part
+
+
+async def _sweep_account(sweeping: Sweeping) -> bool:
+    """Sweep one account; whether it could be: the trouble of one is none of another's."""
+    try:
+        return await sweep_account(sweeping) is not None
+    except FAILURES as error:
+        logger().warning(
+            "sweep.finished", account=sweeping.account, detail=f"not done: {error or type(error).__name__}"
+        )
+        return False
+
+
+async def _once(settings: Settings, since_s: float) -> int:
+    async with AsyncExitStack() as stack:
+        process = Process(settings, stack)
+        accounts = await _accounts(process, since_s)
+        sweeping = asyncio.gather(*map(_sweep_account, accounts))
+        process.run(_cancel_when_stopping(process, sweeping), "stopping")
+        try:
+            return DONE if all(await sweeping) else TRY_AGAIN
+        except asyncio.CancelledError:
+            return TRY_AGAIN
+
+
+async def _cancel_when_stopping(process: Process, sweeping: "asyncio.Future[list[bool]]") -> None:
+    await process.stopping.wait()
+    sweeping.cancel()
+
+
+async def _always(settings: Settings, since_s: float) -> int:
+    async with AsyncExitStack() as stack:
+        process = Process(settings, stack)
+        await process.serve_probes()
+        await _start(process, since_s)
+        process.has_started = True
+        await process.stopping.wait()
+    return DONE
+
+
+async def _accounts(process: Process, since_s: float) -> list[Sweeping]:
+    settings = process.settings
+    books = await process.stack.enter_async_context(open_ledger(settings))
+    publisher = process.publisher()
+    sweepings = []
+    for account in settings.accounts:
+        client = await process.vapi(account)
+        sweepings.append(
+            Sweeping(
+                account=account.name,
+                list_calls=client.list_calls,
+                books=books,
+                publish=publisher.publish,
+                backlog=partial(_backlog, publisher, enrich_queue(account.name)),
+                grace_s=settings.sweep_grace_s,
+                since_s=since_s,
+            )
+        )
+    return sweepings
+
+
+async def _backlog(publisher: Publisher, queue: str) -> int:
+    """How many notifications wait in a queue, as the broker sees it."""
+    async with asyncio.timeout(CONNECT_S), _channel(publisher) as channel:
+        found = await channel.declare_queue(queue, passive=True)
+        return found.declaration_result.message_count or 0
+
+
+@asynccontextmanager
+async def _channel(publisher: Publisher) -> AsyncIterator[AbstractChannel]:
+    await publisher.session.ready.wait()
+    connection = publisher.session.connection
+    if connection is None:
+        raise PublishFailed("the broker went away")
+    async with connection.channel(publisher_confirms=False) as channel:
+        yield channel
