@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit check format bench lock clean broker
+.PHONY: help setup demo test test-unit check format bench lock clean broker database
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +15,7 @@ setup: $(STAMP) ## Make .venv and install the locked dependencies; done by itsel
 demo: setup broker ## Show calls travelling through, on this machine alone; KEEP=1 stays up until Ctrl-C
 	@$(BIN)/aftercall demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: setup check broker ## Everything CI runs: the checks, then all tests, against a real RabbitMQ
+test: setup check broker database ## Everything CI runs: the checks, then all tests, against a real RabbitMQ
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: setup ## The tests that need no broker, in seconds
@@ -36,7 +36,7 @@ bench: setup broker ## Measure
 
 lock: setup ## Resolve the dependencies anew into requirements.lock and requirements-dev.lock; UPGRADE=1 takes newer ones
 	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --output-file requirements.lock
-	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --all-extras --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	@if grep -n '://' requirements*.lock; then echo "A lock file names an address; it is to hold names, versions and hashes only." >&2; exit 1; fi
 
 clean: ## Remove .venv and the caches, never .aftercall, which may hold calls
@@ -46,6 +46,9 @@ clean: ## Remove .venv and the caches, never .aftercall, which may hold calls
 # Before anything that has a time limit: installing a server may take minutes.
 broker: setup
 	@$(BIN)/python -m worker.simulate.rabbitmq
+
+database: setup
+	@$(BIN)/python -m tests.postgresql
 
 # The build backend is locked like all the rest, hence no isolated build; it looks for its binary on the PATH.
 $(STAMP): requirements-dev.lock pyproject.toml

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
+from tests.postgresql import PrivatePostgresql, prepare
 from tests.processes import RunningProcess
 from worker.simulate.rabbitmq import Broker, NoBrokerError, PrivateNode, find_broker, free_ports
 
@@ -51,6 +52,29 @@ async def own_node() -> AsyncIterator[PrivateNode]:
     """A node to kill, pause and restart; 3 to 10 s to start, so only for tests that do."""
     async with PrivateNode() as node:
         yield node
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgresql() -> AsyncIterator[PrivatePostgresql]:
+    """One PostgreSQL server for the whole session, started for the first test that asks."""
+    await prepare()
+    async with PrivatePostgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PrivatePostgresql) -> Iterator[str]:
+    """A database of the test's own."""
+    with postgresql.database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place for a ledger: the test runs on both databases."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_url"))
+    return f"sqlite:///{tmp_path}/ledger/ledger.db"
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """The enricher's parts: for each account a consumer of its queue, with the account's key and rate."""
 
 import time
+from contextlib import suppress
 from typing import Final
 
 from consumers.drift import drift_of
-from consumers.enrich import Policy, enrich
+from consumers.enrich import IsKnown, Policy, enrich
 from consumers.enriched import EnrichedCall
+from consumers.ledger import LedgerAway
 from consumers.messages import Delivery, Message
 from consumers.notifications import read_notification
 from consumers.redaction import redactor
@@ -14,10 +16,12 @@ from worker.broker.deliver import Handle
 from worker.broker.topology import enrich_queue
 from worker.cli.process import Process
 from worker.clients.breaker import Breaker
-from worker.clients.vapi import VapiClient, vapi_session
+from worker.clients.ledger import open_ledger
+from worker.clients.vapi import VapiClient
 from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, DRIFT
 
 IN_HAND_MAX_S: Final = 30.0
+EMITTED: Final = ("enriched", "amended")
 
 
 async def start_enricher(process: Process) -> None:
@@ -28,13 +32,31 @@ async def start_enricher(process: Process) -> None:
         give_up_after_s=settings.give_up_after_s,
         redact=redactor(settings.redact),
         observe=_observe,
+        is_known=await _ask_ledger(process),
         clock=time.time,
     )
     for account in settings.accounts:
-        http = await process.stack.enter_async_context(vapi_session(settings.prefetch))
-        client = VapiClient(account, http)
-        process.run(client.breaker.run(), f"breaker of {account.name}")
+        client = await process.vapi(account)
         process.consume(enrich_queue(account.name), _enricher(client, policy), client.breaker)
+
+
+async def _ask_ledger(process: Process) -> IsKnown:
+    """Ask the ledger, if there is one, whether a call went out; if it cannot answer, the call goes out."""
+    if not process.settings.keeps_ledger:
+        return _nobody_knows
+    ledger = await process.stack.enter_async_context(open_ledger(process.settings))
+
+    async def is_known(account: str, call_id: str) -> bool:
+        with suppress(LedgerAway):
+            story = await ledger.story(call_id)
+            return any(event.account == account and event.kind in EMITTED for event in story)
+        return False
+
+    return is_known
+
+
+async def _nobody_knows(_account: str, _call_id: str) -> bool:
+    return False
 
 
 def _enricher(client: VapiClient, policy: Policy) -> Handle:

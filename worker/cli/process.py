@@ -19,9 +19,10 @@ from worker.broker.deliver import Handle, Settler
 from worker.broker.publisher import Publisher
 from worker.broker.session import SetUp
 from worker.broker.topology import Topology, topology_of
+from worker.clients.vapi import VapiClient, vapi_session
 from worker.operate.probes import admin_application
 from worker.operate.telemetry import logger
-from worker.settings import Settings, SettingsError
+from worker.settings import Account, Settings, SettingsError
 
 CONSUMER_PUBLISH_S: Final = 10.0
 Check = Callable[[], Awaitable[bool]]
@@ -71,6 +72,7 @@ class Process:
         self.has_started = False
         self.checks: dict[str, Check] = {}
         self._publisher: Publisher | None = None
+        self._clients: dict[str, VapiClient] = {}
 
     async def serve_probes(self) -> None:
         """Serve probes and metrics: first of all, so that they say "not ready" until the last moment."""
@@ -118,17 +120,28 @@ class Process:
         self.checks[f"{name} publishes"] = _async(publisher.session.ready.is_set)
         return publisher
 
-    def consume(self, queue: str, handle: Handle, outage: Outage | None = None) -> Consuming:
-        """Consume a queue until the process stops, and while there is no `outage` of what it rests upon."""
+    def consume(
+        self,
+        queue: str,
+        handle: Handle,
+        outage: Outage | None = None,
+        *,
+        then: SetUp | None = None,
+        notes: bool = True,
+    ) -> Consuming:
+        """Consume a queue until the process stops, and while there is no `outage` of what it rests upon.
+
+        Each session does `then` last of all before it consumes. Without `notes` the ledger is told of no trouble.
+        """
         settings, publisher = self.settings, self.publisher()
-        schedule = Schedule(settings.retry_tiers_s, settings.give_up_after_s, notes=settings.keeps_ledger)
+        schedule = Schedule(settings.retry_tiers_s, settings.give_up_after_s, notes=notes and settings.keeps_ledger)
         consuming = Consuming(
             settings.amqp_url,
             queue=queue,
             prefetch=settings.prefetch,
             publisher=publisher,
             settler=Settler(handle, publisher.publish, schedule),
-            set_up=self.prepare(self.topology.only(queue)),
+            set_up=self.prepare(self.topology.only(queue), then),
             outage=outage,
         )
         self.run(consuming.run(), f"consumer of {queue}")
@@ -136,12 +149,22 @@ class Process:
         self.checks[f"{queue} is consumed"] = consuming.is_consumed
         return consuming
 
-    def prepare(self, topology: Topology) -> SetUp:
-        """What a session does first: declare its topology, or only verify it."""
+    async def vapi(self, account: Account) -> VapiClient:
+        """The client of an account's API: one for all roles of the process, so that they keep one rate."""
+        if account.name not in self._clients:
+            http = await self.stack.enter_async_context(vapi_session(self.settings.prefetch))
+            client = self._clients[account.name] = VapiClient(account, http)
+            self.run(client.breaker.run(), f"breaker of {account.name}")
+        return self._clients[account.name]
+
+    def prepare(self, topology: Topology, then: SetUp | None = None) -> SetUp:
+        """What a session does first: declare its topology, or only verify it, and `then` what else it needs."""
         step = declare.apply if self.settings.topology == "apply" else declare.verify
 
-        async def prepare(connection: AbstractConnection, _channel: AbstractChannel) -> None:
+        async def prepare(connection: AbstractConnection, channel: AbstractChannel) -> None:
             await step(connection, topology)
+            if then is not None:
+                await then(connection, channel)
 
         return prepare
 

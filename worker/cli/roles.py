@@ -1,7 +1,7 @@
 """The composition root: `aftercall webhook`, `consume` and `all`; the parts of each role stand in a file beside."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Annotated, Final
 
@@ -10,12 +10,15 @@ from cyclopts import Parameter
 
 from worker.cli.endpoint import start_endpoint
 from worker.cli.enricher import start_enricher
+from worker.cli.ledger import start_ledger
 from worker.cli.process import Process
+from worker.cli.sweeper import start_sweep
 from worker.operate.telemetry import logger, start_telemetry
 from worker.settings import Settings, SettingsError, load, require
+from worker.settings.fields import SUBSCRIBERS
 
 Start = Callable[[Process], Awaitable[None]]
-CONSUMERS: Final[Mapping[str, Start]] = {"enrich": start_enricher}
+CONSUMERS: Final[Mapping[str, Start]] = {"enrich": start_enricher, "ledger": start_ledger}
 
 
 def webhook() -> int:
@@ -23,7 +26,7 @@ def webhook() -> int:
 
     Example: AFTERCALL_WEBHOOK_SECRETS=s3cret aftercall webhook
 
-    It answers 200 once RabbitMQ has the notification on disk. Settings are the environment variables AFTERCALL_…, or
+    It answers 200 once the notification is on disk, at RabbitMQ or in the spool. Settings are the environment variables AFTERCALL_…, or
     the same keys in aftercall.toml; `aftercall config` shows them. Probes and metrics are on the admin port.
     """
     settings = load(os.environ)
@@ -31,8 +34,11 @@ def webhook() -> int:
     return _run(settings, {"webhook": start_endpoint})
 
 
-def consume(*names: Annotated[str, Parameter(help="enrich")]) -> int:
-    """Run consumers until told to stop: `enrich` fetches each ended call from Vapi and passes it on, complete.
+def consume(*names: Annotated[str, Parameter(help="enrich, ledger")]) -> int:
+    """Run consumers until told to stop.
+
+    `enrich` fetches each ended call from Vapi and passes it on, complete. `ledger` writes each event of each call to
+    the database of AFTERCALL_LEDGER_URL.
 
     Example: AFTERCALL_VAPI_API_KEY=… AFTERCALL_ADMIN_PORT=9091 aftercall consume enrich
 
@@ -42,6 +48,7 @@ def consume(*names: Annotated[str, Parameter(help="enrich")]) -> int:
         raise SettingsError([f"{', '.join(unknown) if names else 'no name'}: the consumers are {', '.join(CONSUMERS)}"])
     settings = load(os.environ)
     require(settings, vapi="enrich" in names)
+    _require_queues(settings, names)
     return _run(settings, {name: CONSUMERS[name] for name in names})
 
 
@@ -52,7 +59,18 @@ def every_role() -> int:
     """
     settings = load(os.environ)
     require(settings, webhook=True, vapi=True)
-    return _run(settings, {**CONSUMERS, "webhook": start_endpoint})
+    wanted = {name: start for name, start in CONSUMERS.items() if _has_queue(settings, name)}
+    return _run(settings, {**wanted, "sweep": start_sweep, "webhook": start_endpoint})
+
+
+def _require_queues(settings: Settings, names: Iterable[str]) -> None:
+    if missing := [name for name in names if not _has_queue(settings, name)]:
+        told = ", ".join(missing)
+        raise SettingsError([f"AFTERCALL_SUBSCRIBERS has no {told}, so nothing is put into that queue: add it there"])
+
+
+def _has_queue(settings: Settings, name: str) -> bool:
+    return name not in SUBSCRIBERS or name in settings.subscribers
 
 
 def _run(settings: Settings, roles: Mapping[str, Start]) -> int:

@@ -104,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: Annotated[str, Meta(description="where webhooks wait while the broker is away")] = ".aftercall/spool"
     spool_max_bytes: Annotated[Positive, Meta(description="how much may wait there")] = 1073741824
     ledger_url: Annotated[Secret, Meta(description="or `postgresql://…`")] = Secret("sqlite:///.aftercall/ledger.db")
+    ledger_keep_s: Annotated[Seconds, Meta(description="how long it keeps an event (90 days)")] = 7776000
     subscribers: Annotated[Words, Meta(description="the built-in subscribers that have a queue")] = (
         "ledger",
         "postcall",

@@ -1,0 +1,123 @@
+"""What is asked of the ledger's tables, one method a question and a transaction. For the ledger's thread only."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from msgspec.structs import asdict
+from sqlalchemy import Connection, Row, Table, and_, delete, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from consumers.ledger import ON_ITS_WAY, SETTLED, Event
+from worker.clients.ledger_database import OF_THE_EVENT, Database
+from worker.clients.ledger_schema import EVENTS, MIGRATIONS, WATERMARKS
+
+ASKED_AT_ONCE: Final = 500
+PRUNED_AT_ONCE: Final = 1000
+
+
+class Store:
+    """The ledger in the database of a URL. Raises `LedgerAway` and `SettingsError`, as `Database` does."""
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._database = Database(url)
+        self.close = self._database.close
+
+    def open(self) -> None:
+        """See to it that the database is there, with the schema of this version."""
+        with self._database.reading():
+            pass
+
+    def schema(self) -> tuple[int, int]:
+        """The schema's version there (0: none yet), and ours; changes nothing."""
+        return self._database.schema(), len(MIGRATIONS)
+
+    def record(self, events: Sequence[Event]) -> list[Exception | None]:
+        """Write the events in one transaction; what became of each, None for well.
+
+        One that the database refuses is found by writing each on its own: it is no trouble of the others.
+        """
+        try:
+            with self._database.writing() as connection:
+                _insert_events(connection, events)
+        except _OF_THE_EVENT as error:
+            return [error] if len(events) == 1 else [self.record([event])[0] for event in events]
+        return [None] * len(events)
+
+    def accounted(self, account: str, call_ids: Sequence[str], since: float) -> set[str]:
+        """Those of the calls with an event that settles them, or one since then that says they are on their way."""
+        column = EVENTS.c
+        counts = or_(column.kind.in_(SETTLED), and_(column.kind.in_(ON_ITS_WAY), column.at > since))
+        found: set[str] = set()
+        with self._database.reading() as connection:
+            for start in range(0, len(call_ids), ASKED_AT_ONCE):
+                asked = column.call_id.in_(call_ids[start : start + ASKED_AT_ONCE])
+                query = select(column.call_id).distinct().where(asked, column.account == account, counts)
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def story(self, call_id: str) -> list[Event]:
+        """The events of a call by time; those of one instant in the order in which they were written."""
+        query = select(EVENTS).where(EVENTS.c.call_id == call_id).order_by(EVENTS.c.at, EVENTS.c.id)
+        with self._database.reading() as connection:
+            return [_event(row) for row in connection.execute(query)]
+
+    def wrote(self, event_id: str) -> bool:
+        """Whether an event of that id is there."""
+        query = select(EVENTS.c.id).where(EVENTS.c.event_id == event_id).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
+
+    def counts(self, since: float) -> dict[tuple[str, str], int]:
+        """How many events there are of each account and kind since an instant."""
+        column = EVENTS.c
+        query = select(column.account, column.kind, func.count()).where(column.at >= since)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.group_by(column.account, column.kind)).all()
+        return {(account, kind): count for account, kind, count in rows}
+
+    def prune(self, before: float) -> int:
+        """Delete the oldest events before an instant, a bounded number of them; how many they were."""
+        some = select(EVENTS.c.id).where(EVENTS.c.at < before).order_by(EVENTS.c.at).limit(PRUNED_AT_ONCE)
+        oldest = some.with_for_update(skip_locked=True)  # PostgreSQL: another process may be at it too
+        with self._database.writing() as connection:
+            return connection.execute(delete(EVENTS).where(EVENTS.c.id.in_(oldest))).rowcount
+
+    def watermark(self, account: str) -> float | None:
+        """The account's watermark."""
+        with self._database.reading() as connection:
+            return connection.execute(select(WATERMARKS.c.at).where(WATERMARKS.c.account == account)).scalar()
+
+    def set_watermark(self, account: str, at: float) -> None:
+        """Move the account's watermark forward, or leave it."""
+        with self._database.writing() as connection:
+            insert = _insert(connection, WATERMARKS).values(account=account, at=at)
+            ahead = WATERMARKS.c.at < insert.excluded.at
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=["account"], set_={"at": insert.excluded.at}, where=ahead)
+            )
+
+
+# What cannot be bound to a statement is refused by the driver before the database sees it.
+_OF_THE_EVENT: Final = (*OF_THE_EVENT, OverflowError, UnicodeError)
+
+
+def _insert_events(connection: Connection, events: Sequence[Event]) -> None:
+    """In one order in every process: two that write some of the same events would else wait for each other."""
+    rows = sorted(map(_row, events), key=lambda row: (row["event_id"], row["kind"]))
+    insert = _insert(connection, EVENTS).on_conflict_do_nothing(index_elements=["event_id", "kind"])
+    connection.execute(insert, rows)
+
+
+def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An insert that knows conflicts: both databases do, each in a dialect of SQLAlchemy's."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return asdict(event) | {"missing": ",".join(event.missing)}
+
+
+def _event(row: Row[Any]) -> Event:
+    fields = dict(row._mapping)  # noqa: SLF001  # a public name, whatever it begins with
+    del fields["id"]
+    return Event(**fields | {"missing": tuple(filter(None, fields["missing"].split(",")))})
