@@ -48,6 +48,7 @@ class Rig:
             "AFTERCALL_WEBHOOK_PORT": str(self.webhook),
             "AFTERCALL_ADMIN_PORT": str(self.probes),
             "AFTERCALL_SUBSCRIBERS": "postcall",
+            "AFTERCALL_SPOOL_DIR": str(folder / "spool"),
         }
 
     @asynccontextmanager

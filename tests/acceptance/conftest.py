@@ -101,8 +101,9 @@ class Installation:
         return self._start(AFTERCALL, *command, environment=settings)
 
     async def started(self, *command: str, **environment: str) -> RunningProcess:
-        """The role, once it says that it is ready."""
+        """The role, once it says that it is ready and, since the endpoint is without one, has its broker."""
         process = self.start(*command, **environment)
+        await process.wait_for_line("broker.connected")
         await process.wait_for_url(self.probe(command[0], "readyz"))
         return process
 

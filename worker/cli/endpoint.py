@@ -1,11 +1,27 @@
-"""The endpoint's parts: its publisher, the accounts' checks, and the public port."""
+"""The endpoint's parts: its publisher and spool, the drain between them, the accounts' checks, and the public port."""
 
+import asyncio
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
+from worker.broker.publisher import Publisher
 from worker.cli.process import Process
+from worker.ingress.drain import Drain
+from worker.ingress.keeper import Gate, Keeper
 from worker.ingress.signature import checker
+from worker.ingress.spool import Spool, SpoolFailed
 from worker.ingress.webhook import Endpoint, application
-from worker.operate.telemetry import logger
+from worker.operate.telemetry import (
+    SPOOL_BYTES,
+    SPOOL_FAILING,
+    SPOOL_NOTIFICATIONS,
+    SPOOL_OLDEST_SECONDS,
+    SPOOL_SET_ASIDE,
+    logger,
+)
+from worker.settings import Settings, SettingsError
 
 PUBLISH_S: Final = 2.0
 """Vapi waits 20 s for an answer by default; what takes longer than this is trouble."""
@@ -17,13 +33,68 @@ async def start_endpoint(process: Process) -> None:
     for account in settings.accounts:
         if account.is_insecure:
             logger().warning("webhook.insecure", account=account.name, detail="anyone can post: the check is off")
-    publisher = process.open_publisher("webhook", PUBLISH_S, is_patient=False)
     endpoint = Endpoint(
         checks={account.name: checker(account) for account in settings.accounts},
-        publish=publisher.publish,
+        accept=(await _start_keeper(process)).accept,
         max_body_bytes=settings.webhook_max_body_bytes,
         notes=settings.keeps_ledger,
     )
     app = application(endpoint)
     host, port, grace_s = settings.webhook_host, settings.webhook_port, settings.grace_s
     await process.listen(app, host, port, grace_s, key="AFTERCALL_WEBHOOK_PORT")
+
+
+async def _start_keeper(process: Process) -> Keeper:
+    """The way of accepted messages onto a disk; at the end stop the drain, then the spool, then the session."""
+    publisher = process.open_publisher("webhook", PUBLISH_S, is_patient=False)
+    spool = await _open_spool(process.settings)
+    process.stack.push_async_callback(spool.close)
+    _measure(spool)
+    gate = Gate(publisher.session.ready.is_set)
+    _start_drain(process, Drain(spool, publisher.publish, gate, publisher.unblocked))
+    _check_either(process, publisher, spool)
+    return Keeper(publisher.publish, spool.keep, gate)
+
+
+async def _open_spool(settings: Settings) -> Spool:
+    spool = Spool(Path(settings.spool_dir), settings.spool_max_bytes)
+    try:
+        await spool.open()
+    except SpoolFailed as error:
+        why = f"AFTERCALL_SPOOL_DIR: {settings.spool_dir} cannot be used ({error.__cause__ or error})"
+        raise SettingsError([f"{why}: name a folder on a local disk that this user may write to"]) from error
+    return spool
+
+
+def _start_drain(process: Process, drain: Drain) -> None:
+    running = asyncio.ensure_future(drain.run())
+
+    async def finish() -> None:
+        drain.stop()
+        with suppress(Exception):  # an unforeseen end was told of below
+            await running
+
+    process.run(running, "drain")
+    process.stack.push_async_callback(finish)
+
+
+def _check_either(process: Process, publisher: Publisher, spool: Spool) -> None:
+    """The endpoint is ready while the broker or the spool can take a call, so the broker alone is no check of it."""
+
+    async def can_take() -> bool:
+        return publisher.session.ready.is_set() or not spool.trouble
+
+    del process.checks["webhook publishes"]
+    process.checks["broker or spool takes calls"] = can_take
+
+
+def _measure(spool: Spool) -> None:
+    def oldest_s() -> float:
+        oldest_at = spool.totals.oldest_at
+        return 0.0 if oldest_at is None else max(0.0, time.time() - oldest_at)
+
+    SPOOL_NOTIFICATIONS.set_function(lambda: spool.totals.waiting)
+    SPOOL_OLDEST_SECONDS.set_function(oldest_s)
+    SPOOL_BYTES.set_function(lambda: spool.totals.size)
+    SPOOL_SET_ASIDE.set_function(lambda: spool.totals.aside)
+    SPOOL_FAILING.set_function(lambda: bool(spool.trouble))

@@ -1,7 +1,7 @@
-"""The endpoint: 200 means that the notification is on disk at the broker.
+"""The endpoint: 200 means that the notification is on disk, at the broker or in the spool.
 
 Size, then authentication over the raw bytes, then the type and call id by a partial decode, then the bytes untouched to
-the broker, confirmed, then the answer.
+the broker, confirmed, or to the spool, then the answer.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from consumers.messages import (
     pack,
 )
 from consumers.notifications import write_notification
-from consumers.outcomes import TooLarge
 from consumers.settling import note, story_of
 from consumers.timestamps import iso
-from worker.broker.publisher import PublishFailed
+from worker.ingress.keeper import Accepted
 from worker.ingress.signature import Check, Request
+from worker.ingress.spool import SpoolFailed
 from worker.operate.telemetry import WEBHOOK_SECONDS, WEBHOOKS, logger
 
 BODY_S: Final = 10.0
 RETRY_AFTER_S: Final = 5
-Publish = Callable[[Message], Awaitable[None]]
+Accept = Callable[[Message], Awaitable[Accepted]]
 
 # Source: Vapi's OpenAPI document, `ServerMessage`, and the subscription enumeration beside it.
 EXPECT_AN_ANSWER: Final = frozenset(
@@ -56,13 +56,14 @@ KNOWN: Final = EXPECT_AN_ANSWER | frozenset(
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """What the endpoint needs: a check for each account it serves, a way to publish, and what the ledger is told."""
+    """What the endpoint needs: a check for each account it serves, what sees messages onto a disk, and so on."""
 
     checks: dict[str, Check]
-    publish: Publish
+    accept: Accept
     max_body_bytes: int
     notes: bool
     clock: Callable[[], float] = time.time
+    body_s: float = BODY_S
 
 
 class _Refused(Exception):
@@ -77,8 +78,7 @@ class _Refused(Exception):
 
 def application(endpoint: Endpoint) -> web.Application:
     """The public HTTP application."""
-    # aiohttp refuses a body of exactly its limit.
-    app = web.Application(client_max_size=endpoint.max_body_bytes + 1)
+    app = web.Application(client_max_size=endpoint.max_body_bytes)
 
     async def handle(request: web.Request) -> web.Response:
         return await receive(request, endpoint)
@@ -113,20 +113,20 @@ async def _accept(request: web.Request, endpoint: Endpoint, account: str, story:
     check = endpoint.checks.get(account)
     if check is None:
         raise _Refused(404, "no such account is served here")
-    body = await _read(request, endpoint.max_body_bytes)
+    body = await _read(request, endpoint.max_body_bytes, endpoint.body_s)
     if not check(_signed_part(request, body)):
         raise _Refused(401, "wrong or no credentials")
     received_at = endpoint.clock()
     try:
         identity = identify(body)
     except Unidentified as error:
-        await _publish(endpoint, *await _parked(error, body, account, received_at, notes=endpoint.notes))
-        story |= {"reason": error.reason, "detail": error.detail[:300]}
+        kept = await _keep(endpoint, *await _parked(error, body, account, received_at, notes=endpoint.notes))
+        story |= {"reason": error.reason, "detail": error.detail[:300], "kept": kept}
         return "webhook.parked"
     story |= {"type": identity.type[:80], "call_id": identity.call_id}
     if identity.type != END_OF_CALL_REPORT:
         return _noted_elsewhere(identity.type)
-    await _publish(
+    kept = await _keep(
         endpoint,
         write_notification(
             await _packed(body),
@@ -137,19 +137,19 @@ async def _accept(request: web.Request, endpoint: Endpoint, account: str, story:
             traceparent=_traceparent(request),
         ),
     )
-    return "webhook.accepted"
+    return "webhook.accepted" if kept == "published" else "webhook.spooled"
 
 
-async def _read(request: web.Request, max_bytes: int) -> bytes:
+async def _read(request: web.Request, max_bytes: int, body_s: float) -> bytes:
     if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
         raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
     if (request.content_length or 0) > max_bytes:
         raise _Refused(413, f"larger than {max_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", _CLOSE)
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(body_s):
             return await request.read()
     except TimeoutError as error:
-        raise _Refused(408, f"the body took longer than {BODY_S:.0f} s", _CLOSE) from error
+        raise _Refused(408, f"the body took longer than {body_s:g} s", _CLOSE) from error
     except web.HTTPRequestEntityTooLarge as error:
         raise _Refused(413, f"larger than {max_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", _CLOSE) from error
 
@@ -196,12 +196,14 @@ async def _parked(
     return (letter, note("parked", account, "", received_at, told)) if notes else (letter,)
 
 
-async def _publish(endpoint: Endpoint, *messages: Message) -> None:
+async def _keep(endpoint: Endpoint, *messages: Message) -> Accepted:
+    """See messages onto a disk; whether any had to be spooled. Raises `_Refused` if neither place takes one."""
     try:
-        for message in messages:
-            await endpoint.publish(message)
-    except (PublishFailed, TooLarge) as error:
-        raise _Refused(503, str(error), {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)}) from error
+        kept = [await endpoint.accept(message) for message in messages]
+    except SpoolFailed as error:
+        why = f"the broker is away, and {error}"
+        raise _Refused(503, why, {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)}) from error
+    return "spooled" if "spooled" in kept else "published"
 
 
 def _traceparent(request: web.Request) -> str:

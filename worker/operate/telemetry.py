@@ -4,6 +4,7 @@ Log lines say what happened to which call id, never what was said in it nor who 
 """
 
 import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -29,6 +30,13 @@ DELIVERY_AGE_SECONDS: Final = Histogram(
 VAPI_REQUESTS: Final = Counter("aftercall_vapi_requests", "Requests to Vapi by status", ["account", "status"])
 VAPI_REQUEST_SECONDS: Final = Histogram("aftercall_vapi_request_seconds", "One request to Vapi", buckets=DURATIONS_S)
 BREAKER_OPEN: Final = Gauge("aftercall_breaker_open", "Whether the account's API is known to be away", ["account"])
+SWEEP_CALLS: Final = Counter("aftercall_sweep_calls", "Calls that Vapi lists, by verdict", ["account", "verdict"])
+CALLS_UNACCOUNTED: Final = Gauge("aftercall_calls_unaccounted", "Calls Vapi lists, not accounted for", ["account"])
+SPOOL_NOTIFICATIONS: Final = Gauge("aftercall_spool_notifications", "Messages that wait in the spool for the broker")
+SPOOL_OLDEST_SECONDS: Final = Gauge("aftercall_spool_oldest_seconds", "How long the oldest of them has waited")
+SPOOL_BYTES: Final = Gauge("aftercall_spool_bytes", "What lies in the spool, of AFTERCALL_SPOOL_MAX_BYTES")
+SPOOL_SET_ASIDE: Final = Gauge("aftercall_spool_set_aside", "Messages in the spool that the broker cannot take")
+SPOOL_FAILING: Final = Gauge("aftercall_spool_failing", "Whether the spool can take nothing: full or failing")
 CALL_END_TO_EMIT_SECONDS: Final = Histogram(
     "aftercall_call_end_to_emit_seconds", "From a call's end to its first enriched event", ["source"], buckets=AGES_S
 )
@@ -42,6 +50,11 @@ Log = structlog.stdlib.BoundLogger
 def logger() -> Log:
     """The log of this process."""
     return cast("Log", structlog.get_logger())
+
+
+def new_traceparent() -> str:
+    """A trace of its own for a call nobody traced before (W3C Trace Context, not sampled)."""
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
 
 
 def start_telemetry(*, json: bool | None = None) -> None:
