@@ -1,6 +1,7 @@
 """The command `aftercall`, and the one place that knows how its parts are put together."""
 
 import logging
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -16,11 +17,15 @@ COMMANDS: Final = {
     "webhook": "worker.cli.roles:webhook",
     "consume": "worker.cli.roles:consume",
     "all": "worker.cli.roles:every_role",
+    "sweep": "worker.cli.sweeper:sweep",
     "demo": "worker.cli.demo:demo",
     "simulate": "worker.cli.develop:simulate",
     "send": "worker.cli.develop:send",
     "tail": "worker.cli.tail:tail",
     "topology": "worker.cli.topology:app",
+    "dead": "worker.cli.dead:app",
+    "explain": "worker.cli.explain:explain",
+    "doctor": "worker.cli.doctor:doctor",
     "config": "worker.cli.config:config",
 }
 
@@ -64,8 +69,16 @@ def run(arguments: list[str]) -> int:
         return UNREACHABLE
     except KeyboardInterrupt:
         return 130
-    except Exception:  # noqa: BLE001  # the last resort of every command
-        traceback.print_exc()
-        say("This is a bug in aftercall: please report it with the lines above.")
-        return BUG
+    except Exception as error:  # noqa: BLE001  # the last resort of every command
+        return _ended_by(error)
     return code if isinstance(code, int) else DONE
+
+
+def _ended_by(error: Exception) -> int:
+    """The exit code of a command that ended by something it did not foresee."""
+    if isinstance(error, BrokenPipeError):  # whoever reads us, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would fail again
+        return DONE
+    traceback.print_exception(error)
+    say("This is a bug in aftercall: please report it with the lines above.")
+    return BUG

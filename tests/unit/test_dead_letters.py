@@ -1,0 +1,386 @@
+"""What a dead letter tells of itself, how letters are grouped and chosen, and what a replay publishes."""
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.dead_letters import Group, Groups, Letter, Wanted, letter_of, queue_named, row_of
+from consumers.messages import Delivery, Message
+from consumers.outcomes import Hold, Reject, Retry, Undecodable
+from consumers.replays import Destination, NoWayBack, destination_of, note_of, replay_of
+from consumers.settling import Schedule, settle
+from consumers.timestamps import instant, iso
+
+DIED_AT = 1_790_000_000.25
+CALL_ID = "0198c0de-0000-7000-8000-000000000001"
+QUEUE = "calls.enrich.acme"
+STORY = {
+    "ce-id": f"acme/{CALL_ID}/ended",
+    "x-aftercall-account": "acme",
+    "x-aftercall-source": "sweep",
+    "x-aftercall-received-at": "2026-09-21T10:00:00.000Z",
+    "x-aftercall-queue": QUEUE,
+    "x-aftercall-reason": "rejected",
+    "x-aftercall-detail": "no such thing as 'x17' in line 3",
+    "x-aftercall-error-type": "Reject",
+    "x-aftercall-attempt": 4,
+    "x-aftercall-first-attempt-at": iso(DIED_AT - 60),
+    "x-aftercall-died-at": iso(DIED_AT),
+    "x-aftercall-last-error": "later",
+    "x-aftercall-version": 2,
+}
+DEATH = {
+    "count": 1,
+    "reason": "delivery_limit",
+    "queue": QUEUE,
+    "time": datetime.fromtimestamp(DIED_AT, UTC),
+    "exchange": "calls.requeue",
+    "routing-keys": [QUEUE],
+}
+EXPIRY = DEATH | {"reason": "expired", "queue": "calls.retry.5s"}
+
+
+def lying(lies_in: str = f"{QUEUE}.dead", headers: dict[str, Any] | None = None, **changes: Any) -> Delivery:
+    given_ = {"queue": lies_in, "body": b"{}", "headers": STORY if headers is None else headers, "call_id": CALL_ID}
+    return Delivery(**given_ | changes)
+
+
+def read(delivery: Delivery | None = None, **came: str) -> Letter:
+    defaults = {"exchange": "calls.dead", "routing_key": QUEUE, "message_id": "m-1"}
+    return letter_of(delivery or lying(), **defaults | came)
+
+
+def dead(**changes: Any) -> Letter:
+    return msgspec.structs.replace(read(), **changes)
+
+
+# What a letter tells
+
+
+def test_our_own_story_is_told_as_the_design_says() -> None:
+    letter = read()
+    assert row_of(letter) == {
+        "id": letter.id,
+        "queue": QUEUE,
+        "reason": "rejected",
+        "callId": CALL_ID,
+        "account": "acme",
+        "attempts": 4,
+        "diedAt": iso(DIED_AT),
+    }
+    assert (letter.lies_in, letter.error_type) == (f"{QUEUE}.dead", "Reject")
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"x-death": [DEATH]}, "delivery-limit"),
+        ({"x-death": [EXPIRY, DEATH], "x-first-death-reason": "expired"}, "delivery-limit"),
+        ({"x-death": [DEATH | {"reason": b"delivery_limit", "queue": QUEUE.encode()}]}, "delivery-limit"),
+        ({"x-first-death-reason": "delivery_limit", "x-first-death-queue": QUEUE}, "delivery-limit"),
+        ({"x-death": [DEATH | {"reason": "rejected"}]}, "rejected"),
+        ({"x-death": [DEATH | {"reason": "maxlen"}]}, "error"),
+        ({}, "error"),
+        ({"x-death": "rubbish", "x-aftercall-reason": 7}, "error"),
+    ],
+)
+def test_what_the_broker_put_there_has_the_brokers_reason(headers: dict[str, Any], reason: str) -> None:
+    letter = read(lying(headers=headers))
+    assert (letter.queue, letter.reason, letter.attempts, letter.account) == (QUEUE, reason, 1, "acme")
+
+
+def test_the_broker_tells_when_it_put_a_letter_there() -> None:
+    assert read(lying(headers={"x-death": [DEATH]})).died_at == DIED_AT
+    assert read(lying(headers={}, published_at=5.0)).died_at == 5.0
+    assert row_of(read(lying(headers={})))["diedAt"] is None
+
+
+def test_a_previous_story_is_not_taken_for_the_present_one() -> None:
+    """A letter that was replayed, and then killed its worker until the broker put it aside."""
+    replayed = replay_of(read(), lying(), Destination("calls.requeue", QUEUE))
+    letter = read(lying(headers=dict(replayed.headers) | {"x-death": [DEATH]}))
+    assert (letter.reason, letter.attempts) == ("delivery-limit", 1)
+
+
+def test_what_nobody_took_tells_where_it_was_to_go() -> None:
+    letter = read(lying("calls.unrouted", headers={}), exchange="calls", routing_key="call.ended.gone")
+    assert (letter.queue, letter.reason) == ("calls.unrouted", "unrouted")
+    assert letter.detail == "no queue took call.ended.gone at exchange calls"
+
+
+@pytest.mark.parametrize("account", ["a.b", "x" * 41, "", "Ünï", 7])
+def test_an_account_that_is_none_cannot_end_in_a_routing_key(account: Any) -> None:
+    letter = read(lying("calls.crm.dead", headers={"x-aftercall-account": account}))
+    assert re.fullmatch("[a-z0-9-]{1,40}", letter.account)
+
+
+def test_a_call_without_a_correlation_id_is_known_by_its_subject() -> None:
+    assert read(lying(headers=STORY | {"ce-subject": "call-2"}, call_id="")).call_id == "call-2"
+    assert row_of(read(lying(call_id="two words")))["callId"] is None
+
+
+# Ids
+
+
+def test_an_id_is_the_same_each_time_and_can_be_typed() -> None:
+    seen = read(lying(headers=STORY | {"x-delivery-count": 3}))
+    assert seen.id == read().id
+    assert re.fullmatch("[0-9a-f]{12}", seen.id)
+
+
+def test_ids_differ_by_message_and_by_the_queue_it_lies_in() -> None:
+    """One publish may lie dead in the queues of two subscribers."""
+    nameless = [read(lying(body=body), message_id="") for body in (b"1", b"2")]
+    letters = [read(), read(message_id="m-2"), read(lying("calls.crm.dead")), *nameless]
+    assert len({letter.id for letter in letters}) == 5
+    assert read(lying(body=b"1"), message_id="").id == nameless[0].id
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from([*STORY, "x-death", "x-first-death-reason", "x-first-death-queue", "ce-subject", "other"]),
+    st.none()
+    | st.text()
+    | st.binary()
+    | st.integers(-(2**31), 2**31)
+    | st.booleans()
+    | st.datetimes(timezones=st.just(UTC))
+    | st.lists(st.dictionaries(st.sampled_from(["reason", "queue", "time", "count"]), st.text() | st.binary())),
+)
+
+
+@given(
+    headers=HEADERS,
+    lies_in=st.sampled_from([f"{QUEUE}.dead", "calls.webhook.dead", "calls.unrouted", "calls.crm.dead", "spool"]),
+    exchange=st.sampled_from(["calls", "calls.dead", "calls.requeue", "calls.unrouted", "", "other"]),
+    key=st.text(max_size=20),
+    call_id=st.text(max_size=20),
+    to=st.sampled_from(["", "calls.crm"]),
+)
+def test_any_message_can_be_read_grouped_and_replayed(  # each is a part of a message
+    headers: dict[str, Any], lies_in: str, exchange: str, key: str, call_id: str, to: str
+) -> None:
+    delivery = lying(lies_in, headers, call_id=call_id)
+    letter = letter_of(delivery, exchange=exchange, routing_key=key)
+    groups = Groups()
+    groups.add(letter)
+    msgspec.json.encode([row_of(letter), groups.sorted()[0].row()])
+    assert Wanted().fits(letter)
+    assert len(note_of("discarded", letter, DIED_AT).routing_key.encode()) < 256
+    with suppress(NoWayBack):
+        message = replay_of(letter, delivery, destination_of(letter, to))
+        assert (message.body, message.content_encoding) == (delivery.body, delivery.content_encoding)
+        assert not any(header.startswith(("x-death", "x-first-death-")) for header in message.headers)
+
+
+# Groups
+
+
+def grouped(*letters: Letter) -> list[Group]:
+    groups = Groups()
+    for letter in letters:
+        groups.add(letter)
+    return groups.sorted()
+
+
+def test_letters_of_one_cause_are_one_group_whatever_values_they_quote() -> None:
+    letters = [
+        dead(id=f"id-{at}", detail=f"no such thing as 'x{at}' in line {at}", died_at=DIED_AT + at) for at in (5, 1, 9)
+    ]
+    (group,) = grouped(*letters)
+    assert group.error == "Reject: no such thing as … in line …"
+    assert group.row() == {
+        "queue": QUEUE,
+        "reason": "rejected",
+        "count": 3,
+        "first": iso(DIED_AT + 1),
+        "last": iso(DIED_AT + 9),
+        "example": "id-1",
+    }
+
+
+def test_a_group_is_of_one_queue_one_reason_and_one_error_and_the_largest_comes_first() -> None:
+    letters = [dead(), dead(queue="calls.crm"), dead(reason="gave-up"), dead(detail="another"), dead()]
+    assert [group.count for group in grouped(*letters)] == [2, 1, 1, 1]
+
+
+def test_a_bug_is_known_by_the_last_line_of_its_traceback() -> None:
+    detail = 'Traceback (most recent call last):\n  File "a.py", line 7\nKeyError: 17\n'
+    assert dead(reason="error", error_type="KeyError", detail=detail).error == "KeyError: …"
+
+
+def test_letters_without_a_time_have_a_group_without_times() -> None:
+    (group,) = grouped(dead(died_at=None), dead(died_at=None))
+    assert (group.row()["first"], group.row()["last"], group.count) == (None, None, 2)
+
+
+@given(st.lists(st.none() | st.floats(0, 2e9), min_size=1))
+def test_a_group_spans_its_letters_in_any_order(times: list[float | None]) -> None:
+    (group,) = grouped(*(dead(id=str(at), died_at=at) for at in times))
+    known = [at for at in times if at is not None]
+    assert (group.count, group.first, group.last) == (len(times), min(known, default=None), max(known, default=None))
+    assert group.example == str(group.first)
+
+
+# Which letters
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        ({}, True),
+        ({"ids": frozenset(["other"])}, False),
+        ({"queues": frozenset([QUEUE, "calls.crm"])}, True),
+        ({"queues": frozenset(["calls.crm"])}, False),
+        ({"reasons": frozenset(["rejected"]), "accounts": frozenset(["acme"])}, True),
+        ({"reasons": frozenset(["rejected"]), "accounts": frozenset(["default"])}, False),
+        ({"call_ids": frozenset([CALL_ID])}, True),
+        ({"since": DIED_AT}, True),
+        ({"since": DIED_AT + 1}, False),
+        ({"until": DIED_AT}, True),
+        ({"until": DIED_AT - 1}, False),
+        ({"since": DIED_AT - 1, "until": DIED_AT + 1}, True),
+    ],
+)
+def test_a_letter_fits_if_it_fits_all_that_is_asked(wanted: dict[str, Any], fits: bool) -> None:
+    assert Wanted(**wanted).fits(read()) is fits
+
+
+def test_a_letter_that_tells_no_time_fits_no_age() -> None:
+    assert not Wanted(since=0).fits(dead(died_at=None))
+    assert not Wanted(until=2e9).fits(dead(died_at=None))
+
+
+@pytest.mark.parametrize("name", ["crm", "calls.crm", "calls.crm.dead", "crm.dead"])
+def test_a_queue_may_be_named_in_short(name: str) -> None:
+    assert queue_named(name) == "calls.crm"
+
+
+def test_the_spool_is_named_as_it_is() -> None:
+    assert queue_named("spool") == "spool"
+
+
+# Where a replay goes
+
+
+@pytest.mark.parametrize(
+    ("letter", "to", "goes_to"),
+    [
+        ({}, "", ("calls.requeue", QUEUE)),
+        ({}, "calls.crm", ("calls.requeue", "calls.crm")),
+        ({"queue": "calls.webhook"}, QUEUE, ("calls.requeue", QUEUE)),
+        (
+            {"lies_in": "calls.unrouted", "exchange": "calls", "routing_key": "call.ended.x"},
+            "",
+            ("calls", "call.ended.x"),
+        ),
+        ({"lies_in": "spool", "exchange": "calls", "routing_key": "call.ended.x"}, "", ("calls", "call.ended.x")),
+        ({"lies_in": "calls.unrouted", "exchange": "calls"}, "calls.crm", ("calls.requeue", "calls.crm")),
+    ],
+)
+def test_a_replay_goes_back_to_where_the_letter_failed(
+    letter: dict[str, str], to: str, goes_to: tuple[str, str]
+) -> None:
+    assert destination_of(dead(**letter), to) == Destination(*goes_to)
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        {"queue": "calls.webhook", "lies_in": "calls.webhook.dead"},
+        {"queue": "calls.unrouted", "lies_in": "calls.unrouted", "exchange": "calls.unrouted"},
+    ],
+)
+def test_what_was_never_in_a_consumers_queue_has_none_to_go_back_to(letter: dict[str, str]) -> None:
+    with pytest.raises(NoWayBack, match=f"--queue {letter['queue']} --to calls.enrich.acme"):
+        destination_of(dead(**letter))
+
+
+# What a replay publishes
+
+
+def replayed(delivery: Delivery, **changes: Any) -> Message:
+    letter = read(delivery, **changes)
+    return replay_of(letter, delivery, destination_of(letter))
+
+
+def test_a_replay_keeps_the_message_and_begins_its_attempts_anew() -> None:
+    delivery = lying(
+        body=b"\x1f\x8b zipped", content_encoding="gzip", type="call.ended", content_type="application/json"
+    )
+    message = replayed(delivery)
+    kept = ("body", "content_encoding", "content_type", "type", "call_id")
+    assert [getattr(message, name) for name in kept] == [getattr(delivery, name) for name in kept]
+    assert {name: message.headers[name] for name in ("ce-id", "x-aftercall-source", "x-aftercall-version")} == {
+        "ce-id": STORY["ce-id"],
+        "x-aftercall-source": "sweep",
+        "x-aftercall-version": 2,
+    }
+    assert message.headers["x-aftercall-attempt"] == 1
+    gone = {
+        f"x-aftercall-{name}" for name in ("queue", "reason", "detail", "died-at", "first-attempt-at", "last-error")
+    }
+    assert gone.isdisjoint(message.headers)
+
+
+def test_a_replay_remembers_the_story_as_history() -> None:
+    names = ("queue", "reason", "detail", "error-type", "attempt", "first-attempt-at", "died-at", "last-error")
+    headers = replayed(lying()).headers
+    assert {name: headers[f"x-aftercall-previous-{name}"] for name in names} == {
+        name: STORY[f"x-aftercall-{name}"] for name in names
+    }
+
+
+def test_a_second_replay_remembers_the_second_story_and_grows_no_further() -> None:
+    again = dict(replayed(lying()).headers) | {"x-aftercall-reason": "gave-up", "x-aftercall-attempt": 9}
+    headers = replayed(lying(headers=again)).headers
+    assert (headers["x-aftercall-previous-reason"], headers["x-aftercall-previous-attempt"]) == ("gave-up", 9)
+    assert "x-aftercall-previous-detail" not in headers, "that was told of the first death"
+
+
+def test_a_letter_of_the_broker_is_replayed_with_its_reason_and_without_the_brokers_headers() -> None:
+    headers = replayed(lying(headers={"x-death": [DEATH], "x-delivery-count": 9, "ce-id": "1"})).headers
+    assert headers == {
+        "ce-id": "1",
+        "x-aftercall-attempt": 1,
+        "x-aftercall-previous-queue": QUEUE,
+        "x-aftercall-previous-reason": "delivery-limit",
+        "x-aftercall-previous-died-at": iso(DIED_AT),
+    }
+
+
+def test_a_dead_letter_that_nobody_took_keeps_its_story_on_its_way_to_the_dead_letters() -> None:
+    message = replayed(lying("calls.unrouted", STORY | {"x-delivery-count": 1}))
+    assert (message.exchange, message.routing_key) == ("calls.dead", QUEUE)
+    assert message.headers == STORY
+
+
+@given(st.sampled_from([Reject("no"), Undecodable("rubbish"), Retry("later"), Hold("down"), ValueError("a bug")]))
+def test_what_settling_makes_a_dead_letter_reads_as_one_and_comes_back_as_a_first_arrival(said: Exception) -> None:
+    """The two ends of the contract: what `settle` writes and what is read here."""
+    schedule = Schedule((5,), give_up_after_s=0, notes=False)
+    settlement = settle(lying(QUEUE, {"x-aftercall-attempt": 3}), said, schedule=schedule, now=DIED_AT)
+    (message,) = settlement.messages
+    if settlement.name == "dead_lettered":
+        delivery = lying(headers=dict(message.headers), body=message.body)
+        letter = read(delivery)
+        assert (letter.queue, letter.reason, letter.attempts) == (QUEUE, settlement.reason, 3)
+        assert letter.died_at == instant(iso(DIED_AT))
+        again = replay_of(letter, delivery, destination_of(letter))
+        assert (again.routing_key, again.headers["x-aftercall-attempt"]) == (QUEUE, 1)
+
+
+# Notes
+
+
+def test_a_replay_and_a_discard_leave_notes_for_the_ledger() -> None:
+    note = note_of("replayed", read(), DIED_AT, Destination("calls.requeue", "calls.crm"))
+    assert (note.routing_key, note.call_id, note.body) == ("call.noted.acme.replayed", CALL_ID, b"")
+    told = {name: note.headers[f"x-aftercall-{name}"] for name in ("queue", "reason", "attempt", "to")}
+    assert told == {"queue": QUEUE, "reason": "rejected", "attempt": 4, "to": "calls.crm"}
+    assert note_of("discarded", read(), DIED_AT).routing_key == "call.noted.acme.discarded"
