@@ -42,12 +42,17 @@ DOWN = Answer(trouble="Vapi answers 503", is_shared=True, retry_after=70)
 OUTAGE = Answer(trouble="the breaker is open", is_shared=True, is_outage=True, retry_after=60)
 
 
+async def unknown(_account: str, _call_id: str) -> bool:
+    return False
+
+
 def policy(now: float = SOON, seen: list[EnrichedCall] | None = None, **changes: Any) -> Policy:
     told: dict[str, Any] = {
         "emit_after_s": EMIT_AFTER_S,
         "give_up_after_s": GIVE_UP_AFTER_S,
         "redact": redactor(["defaults"]),
         "observe": ([] if seen is None else seen).append,
+        "is_known": unknown,
         "clock": lambda: now,
     }
     return Policy(**(told | changes))
@@ -451,3 +456,25 @@ def test_through_tier_and_back_a_late_call_goes_out_twice_and_is_settled() -> No
     assert (of.journey.version, of.journey.missing, of.journey.attempt) == (1, ("status",), 2)
     message, body = only(decided(of, answered(fetched()), DEADLINE + 5))
     assert (message.type, body["version"], body["timeline"]["attempts"]) == ("call.amended", 2, 2)
+
+
+async def test_a_swept_call_that_went_out_meanwhile_is_dropped_and_nobody_asks_for_it() -> None:
+    swept = notification(source="sweep")
+
+    async def known(account: str, call_id: str) -> bool:
+        return (account, call_id) == (swept.account, swept.call_id)
+
+    async def nobody_asks(_call_id: str) -> bytes:
+        raise AssertionError
+
+    assert await enrich(swept, fetch_call=nobody_asks, policy=policy(is_known=known)) == ()
+
+
+async def test_what_a_webhook_told_goes_out_whatever_the_ledger_knows() -> None:
+    async def known(_account: str, _call_id: str) -> bool:
+        return True
+
+    async def fetch_call(_call_id: str) -> bytes:
+        return orjson.dumps(fetched())
+
+    assert len(await enrich(notification(), fetch_call=fetch_call, policy=policy(is_known=known))) == 1
