@@ -26,6 +26,9 @@ CLOSE_S: Final = 5.0
 STEP_S: Final = 10.0
 QUIET_S: Final = 1.0
 """Without a letter for so long we ask whether there is one: another command may hold the rest."""
+BACK_S: Final = 3.0
+"""Until the letters are there again; not longer, since another command may have taken some of them at once."""
+POLL_S: Final = 0.02
 RESTORE_S: Final = 15.0
 """For the sake of the order no longer than this: it is a courtesy, and somebody waits."""
 WINDOW: Final = 200
@@ -156,6 +159,15 @@ class _Held:
                     await queue.cancel(tag)
                 for channel in self._channels:
                     await channel.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BACK_S):
+                    await self._see_them_back()
+
+    async def _see_them_back(self) -> None:
+        """A channel is closed before its letters are back: who looks again at once would miss the first ones."""
+        held = self._arrived - self._taken
+        while (await depth_of(self._connection, self._name) or 0) < held:  # noqa: ASYNC110  # only asking tells
+            await asyncio.sleep(POLL_S)
 
     async def _fill_hands(self) -> None:
         """Hold all that a consumer may be sent, and all that was given back before."""

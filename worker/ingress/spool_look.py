@@ -4,14 +4,20 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
 from worker.ingress.spool import SpoolFailed
 from worker.ingress.spool_folder import RESERVE_BYTES
 from worker.ingress.spool_rows import BUSY_S, SUFFIX
+
+TOTALS: Final = (
+    "SELECT count(*) - count(aside_at), count(aside_at), min(CASE WHEN aside_at IS NULL THEN kept_at END) FROM records"
+)
+KEPT: Final = "SELECT kept_at FROM records WHERE aside_at IS NULL AND call_id = ?"
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -48,33 +54,24 @@ def room_in(folder: Path) -> Room:
 def waiting_in(folder: Path) -> Waiting:
     """What lies in all files of the folder. Raises `SpoolFailed` if one cannot be read."""
     found = Waiting()
-    for connection in _opened(folder):
-        row = connection.execute(
-            "SELECT count(*) - count(aside_at), count(aside_at), min(CASE WHEN aside_at IS NULL THEN kept_at END)"
-            " FROM records"
-        ).fetchone()
-        oldest = [at for at in (found.oldest_at, row[2]) if at is not None]
-        found = Waiting(found.waiting + row[0], found.aside + row[1], min(oldest, default=None))
+    for waiting, aside, oldest_at in _rows(folder, TOTALS):
+        oldest = [at for at in (found.oldest_at, oldest_at) if at is not None]
+        found = Waiting(found.waiting + waiting, found.aside + aside, min(oldest, default=None))
     return found
 
 
 def kept_for(folder: Path, call_id: str) -> list[float]:
     """When notifications of a call that still wait in the folder were kept (epoch s). Raises `SpoolFailed`."""
-    wanted = "SELECT kept_at FROM records WHERE aside_at IS NULL AND call_id = ? ORDER BY id"
-    return [at for connection in _opened(folder) for (at,) in connection.execute(wanted, (call_id,))]
+    return sorted(at for (at,) in _rows(folder, KEPT, call_id))
 
 
-def _opened(folder: Path) -> Iterator[sqlite3.Connection]:
+def _rows(folder: Path, query: str, *values: str) -> Iterator[tuple[Any, ...]]:
+    """What each file of the folder answers."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        with _reading(path) as connection:
-            yield connection
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        address = f"{path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S)) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise SpoolFailed(f"{path}: {error}") from error
+        try:
+            address = f"{path.absolute().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(address, uri=True, timeout=BUSY_S)) as connection:
+                yield from connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            if path.exists():  # or it was drained meanwhile, and removed
+                raise SpoolFailed(f"{path}: {error}") from error

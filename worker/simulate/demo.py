@@ -138,7 +138,7 @@ async def running(environ: Mapping[str, str], tell: Callable[[str], None]) -> As
         tell("Starting RabbitMQ …")
         broker = await stack.enter_async_context(find_broker(environ, tell=tell))
         tell(f"RabbitMQ: {broker.origin}")
-        environment, ports = _environment(broker.url)
+        environment, ports = _environment(broker.url, folder)
         settings = load(environment)
         tell("Starting the endpoint and the enricher …")
         for name, port in (("webhook", ports["webhook probes"]), ("consume enrich", ports["enricher probes"])):
@@ -162,7 +162,7 @@ async def running(environ: Mapping[str, str], tell: Callable[[str], None]) -> As
         yield demo
 
 
-def _environment(amqp_url: str) -> tuple[dict[str, str], dict[str, int]]:
+def _environment(amqp_url: str, folder: Path) -> tuple[dict[str, str], dict[str, int]]:
     names = ("webhook", "vapi", "webhook probes", "enricher probes")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     environment = TIMES | {
@@ -172,6 +172,8 @@ def _environment(amqp_url: str) -> tuple[dict[str, str], dict[str, int]]:
         "AFTERCALL_WEBHOOK_SECRETS": SECRET,
         "AFTERCALL_WEBHOOK_HOST": "127.0.0.1",
         "AFTERCALL_WEBHOOK_PORT": str(ports["webhook"]),
+        # Never the default: what an installation here has spooled is not for the demo's broker.
+        "AFTERCALL_SPOOL_DIR": str(folder / "spool"),
     }
     return environment, ports
 
