@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import termios
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -495,6 +496,8 @@ def _answering(url: str, folder: Path, answer: str) -> tuple[int, str]:
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
     )
     os.close(theirs)
+    deadline = threading.Timer(20, process.kill)
+    deadline.start()
     shown = b""
     with suppress(OSError):  # the terminal ends with the process
         while b"[y/N]" not in shown:
@@ -502,8 +505,10 @@ def _answering(url: str, folder: Path, answer: str) -> tuple[int, str]:
         os.write(ours, answer.encode() + (b"" if answer == "\x03" else b"\n"))
         while chunk := os.read(ours, 1000):
             shown += chunk
+    code = process.wait()
+    deadline.cancel()
     os.close(ours)
-    return process.wait(20), shown.decode()
+    return code, shown.decode()
 
 
 # What the spool has set aside

@@ -105,11 +105,11 @@ def nobody_to_ask() -> str:
 def is_sure(planned: Plan, *, has_ledger: bool) -> bool:
     """Ask at the terminal."""
     note = "The ledger keeps a note of each." if has_ledger else "No ledger keeps a note of them."
-    sys.stderr.write(f"Discard {letters(planned.total)} for good? {note} [y/N] ")
-    sys.stderr.flush()
     # asyncio has Ctrl-C for itself, and would hear it only after the answer.
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        sys.stderr.write(f"Discard {letters(planned.total)} for good? {note} [y/N] ")
+        sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     finally:
         signal.signal(signal.SIGINT, heard)
