@@ -196,7 +196,12 @@ def _again(case: _Case, exchange: str, changes: dict[str, Any]) -> Message:
 def _notes(case: _Case, what: str, story: dict[str, Any]) -> tuple[Message, ...]:
     if not case.schedule.notes:
         return ()
-    tried = {ATTEMPT: case.journey.attempt, FIRST_ATTEMPT_AT: iso(case.journey.first_attempt_at)}
+    tried = {
+        ATTEMPT: case.journey.attempt,
+        FIRST_ATTEMPT_AT: iso(case.journey.first_attempt_at),
+        f"{OURS}received-at": iso(case.journey.received_at),
+        f"{OURS}source": case.journey.source,
+    }
     told = {f"{OURS}{key}": _fit(value[-DETAIL_MAX:]) for key, value in story.items()}
     told[f"{OURS}queue"] = case.delivery.queue
     return (note(what, case.delivery.account, case.delivery.call_id, case.now, tried | told),)

@@ -13,6 +13,7 @@ from worker.simulate.account import Account, EndedCall
 from worker.simulate.api.control import ControlDoor
 from worker.simulate.api.documents import Documents
 from worker.simulate.api.routes import Api, Trouble
+from worker.simulate.api.sender import Sender, well_set
 from worker.simulate.faults import Faults, plan
 from worker.simulate.script.outlines import outline_call
 from worker.simulate.send import BackoffPlan, Signer, unsigned
@@ -63,6 +64,7 @@ class SimulatedVapi:
             retry_after_s=round(2 * settings.time_scale),
             clock=settings.clock,
         )
+        self._api.sender = well_set(settings.webhook_url)
         self._numbers = count()
         self._sending: set[asyncio.Task[None]] = set()
         self._url = ""
@@ -80,6 +82,15 @@ class SimulatedVapi:
     @trouble.setter
     def trouble(self, trouble: Trouble) -> None:
         self._api.trouble = trouble
+
+    @property
+    def sender(self) -> Sender:
+        """The assistants and numbers that the API tells of; assign others to change them."""
+        return self._api.sender
+
+    @sender.setter
+    def sender(self, sender: Sender) -> None:
+        self._api.sender = sender
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from worker.simulate.account import Account, EndedCall
 from worker.simulate.api.routes import Api, Trouble
+from worker.simulate.api.sender import Sender
 
 EndCalls = Callable[[int], Awaitable[list[EndedCall]]]
 ChangeFaults = Callable[[str], None]
@@ -35,6 +36,7 @@ class ControlDoor:
         application.router.add_get("/_simulate/account", self._tell_account)
         application.router.add_post("/_simulate/faults", self._change_trouble)
         application.router.add_post("/_simulate/calls", self._order_calls)
+        application.router.add_post("/_simulate/sender", self._set_sender)
 
     async def _tell_account(self, _request: web.Request) -> web.Response:
         return _json(self._account.tell())
@@ -59,6 +61,15 @@ class ControlDoor:
             return _json({"message": str(error), "statusCode": 400}, status=400)
         ended = await self._end_calls(min(max(order.count, 0), _MOST_CALLS_AT_ONCE))
         return _json({"calls": [call.outline.id for call in ended]})
+
+    async def _set_sender(self, request: web.Request) -> web.Response:
+        """Say anew which assistants and numbers there are, and whether the key may see the organisation."""
+        try:
+            sender = msgspec.json.decode(await request.read(), type=Sender)
+        except ValueError as error:
+            return _json({"message": str(error), "statusCode": 400}, status=400)
+        self._api.sender = sender
+        return _json(msgspec.to_builtins(sender))
 
 
 def _json(content: object, *, status: int = 200) -> web.Response:

@@ -1,4 +1,4 @@
-"""`GET /call/{id}` and `GET /call`: what Vapi's clients ask, with the troubles of the day."""
+"""`GET /call/{id}`, `GET /call` and who posts: what Vapi's clients ask, with the troubles of the day."""
 
 import asyncio
 import re
@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
+import orjson
 from aiohttp import web
 
 from worker.simulate.account import Account, EndedCall
 from worker.simulate.api.answers import FetchAnswer, answer_fetch, refuse
 from worker.simulate.api.documents import Documents
 from worker.simulate.api.listing import parse_listing
+from worker.simulate.api.sender import Sender
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -29,12 +31,13 @@ class Trouble(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Api:
-    """Answers the clients of one account; `trouble` may be changed at any time."""
+    """Answers the clients of one account; `trouble` and `sender` may be changed at any time."""
 
     def __init__(
         self, account: Account, documents: Documents, *, api_key: str, retry_after_s: int, clock: Callable[[], float]
     ) -> None:
         self.trouble = Trouble()
+        self.sender = Sender()
         self._account = account
         self._documents = documents
         self._bearer = f"Bearer {api_key}"
@@ -45,6 +48,9 @@ class Api:
         """Serve the API in this application."""
         application.router.add_get("/call", self._in_trouble(self._list_calls))
         application.router.add_get("/call/{id}", self._in_trouble(self._fetch_call))
+        application.router.add_get("/assistant", self._in_trouble(self._list_assistants))
+        application.router.add_get("/phone-number", self._in_trouble(self._list_phone_numbers))
+        application.router.add_get("/org", self._in_trouble(self._tell_org))
 
     def _in_trouble(self, handler: Handler) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -96,6 +102,15 @@ class Api:
             if nth % _CALLS_AT_A_STRETCH == 0:
                 await asyncio.sleep(0)
         return _json(b"[" + b",".join(bodies) + b"]")
+
+    async def _list_assistants(self, _request: web.Request) -> web.StreamResponse:
+        return _json(orjson.dumps(self.sender.assistants))
+
+    async def _list_phone_numbers(self, _request: web.Request) -> web.StreamResponse:
+        return _json(orjson.dumps(self.sender.phone_numbers))
+
+    async def _tell_org(self, _request: web.Request) -> web.StreamResponse:
+        return refuse(403, "Forbidden resource") if self.sender.org is None else _json(orjson.dumps(self.sender.org))
 
 
 def _json(body: bytes) -> web.Response:
