@@ -1,9 +1,11 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit check format bench lock clean broker database
+.PHONY: help setup demo test test-unit check format bench lock clean broker database drill
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+# Most tests wait for real servers: three files at a time keep two processors busy.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
@@ -16,10 +18,14 @@ demo: setup broker ## Show calls travelling through, on this machine alone; KEEP
 	@$(BIN)/aftercall demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: setup check broker database ## Everything CI runs: the checks, then all tests, against a real RabbitMQ
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-unit: setup ## The tests that need no broker, in seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+drill: setup broker ## Let calls end while everything goes wrong that can, and count them; SEED=7 CALLS=300 SECONDS=60 FAULTS=a,b JSON=account.json
+	@$(BIN)/python -m worker.simulate.drill --seed $(or $(SEED),1) --calls $(or $(CALLS),300) --seconds $(or $(SECONDS),60) \
+		$(if $(FAULTS),--faults $(FAULTS)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 check: setup ## Lint, format, types and the order of imports
 	$(BIN)/ruff check

@@ -79,8 +79,9 @@ async def test_a_call_that_was_retried_went_out_incomplete_and_is_amended(
     await installation.started("consume", "enrich", "ledger")
     await installation.post(fresh_report("web"))
 
-    first = await told_once(installation, WEB["id"], state="waiting", steps=1)
-    assert first["steps"][0]["told"].startswith("attempt 1 in calls.enrich.default: Vapi has no call of this id")
+    first = await told_once(installation, WEB["id"], state="waiting", steps=2)
+    assert first["steps"][0]["told"] == "the webhook came in"
+    assert first["steps"][1]["told"].startswith("attempt 1 in calls.enrich.default: Vapi has no call of this id")
     assert "given up at about" in first["next"][0]["told"]
     incomplete = await told_once(installation, WEB["id"], state="waiting", steps=5)
     assert "incomplete, amended when Vapi has api" in incomplete["next"][0]["told"]

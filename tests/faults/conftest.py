@@ -17,8 +17,8 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from yarl import URL
 
 from tests.processes import AFTERCALL, RunningProcess, eventually
-from tests.tcp_proxy import TcpProxy
 from worker.simulate.rabbitmq import PrivateNode, free_ports
+from worker.simulate.tcp_proxy import TcpProxy
 
 QUEUE = "calls.enrich.default"
 SECRET = "faults-secret"

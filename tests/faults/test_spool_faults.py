@@ -15,8 +15,8 @@ import pytest
 
 from tests.faults.conftest import Endpoint, arrived, away, settle, take_all
 from tests.processes import RunningProcess, eventually
-from tests.tcp_proxy import TcpProxy
 from worker.simulate.rabbitmq import PrivateNode
+from worker.simulate.tcp_proxy import TcpProxy
 
 Start = Callable[..., RunningProcess]
 PROMPT_S = 1.0  # far below the 2 s of a publish that times out

@@ -26,7 +26,6 @@ from consumers.messages import Message
 from consumers.replays import destination_of
 from consumers.settling import story_of
 from tests.processes import AFTERCALL, RunningProcess, eventually
-from tests.tcp_proxy import TcpProxy
 from worker.broker import declare
 from worker.broker.dead_letters import discard, reached
 from worker.broker.topology import topology_of
@@ -39,6 +38,7 @@ from worker.cli.exit_codes import Unreachable
 from worker.ingress.set_aside import list_set_aside
 from worker.ingress.spool import Spool
 from worker.settings import Secret, Settings, load
+from worker.simulate.tcp_proxy import TcpProxy
 
 QUEUE = "calls.crm"
 DEAD = f"{QUEUE}.dead"

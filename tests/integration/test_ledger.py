@@ -17,7 +17,6 @@ from yarl import URL
 from consumers.ledger import KINDS, Event, LedgerAway
 from tests.postgresql import PrivatePostgresql
 from tests.processes import eventually
-from tests.tcp_proxy import TcpProxy
 from worker.clients import ledger_schema
 from worker.clients.ledger import Ledger, SchemaState, open_ledger
 from worker.clients.ledger_database import Database
@@ -25,6 +24,7 @@ from worker.clients.ledger_schema import METADATA, MIGRATIONS, migrate
 from worker.clients.ledger_store import PRUNED_AT_ONCE
 from worker.settings import Secret, SettingsError, load
 from worker.simulate.rabbitmq.commands import run
+from worker.simulate.tcp_proxy import TcpProxy
 
 NOW = 1_800_000_000.0
 WAITING_S = 1020.0  # AFTERCALL_EMIT_AFTER_S and AFTERCALL_SWEEP_GRACE_S as they are by default

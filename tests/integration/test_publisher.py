@@ -17,10 +17,10 @@ from yarl import URL
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from tests.processes import eventually
-from tests.tcp_proxy import TcpProxy
 from worker.broker.publisher import Publisher, PublishFailed
 from worker.settings import Secret
 from worker.simulate.rabbitmq import PrivateNode
+from worker.simulate.tcp_proxy import TcpProxy
 
 EVENTS = "amq.topic"  # there from the start, and without an alternate exchange
 QUORUM = {"x-queue-type": "quorum"}

@@ -6,7 +6,7 @@ import aio_pika
 import pytest
 
 from tests.processes import eventually
-from tests.tcp_proxy import TcpProxy
+from worker.simulate.tcp_proxy import TcpProxy
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_whatever_a_call_holds_nothing_of_it_is_in_the_event(call: dict[str, Any
         (b"{}", None, "not an enriched call: .*`account`"),
         (b"{}", "br", "not an enriched call: content_encoding 'br'"),
         (b"{}", "gzip", "not an enriched call: not gzip"),
-        (gzip.compress(b"{"), "gzip", "not JSON"),
+        (gzip.compress(b"{", mtime=0), "gzip", "not JSON"),
         (emitted(enriched_call(version=-1)).body, None, r"\$\.version"),
         (emitted(enriched_call(version=2**40)).body, None, r"\$\.version"),
     ],
@@ -177,6 +177,8 @@ def test_a_note_of_a_retry_becomes_an_event() -> None:
         tier="30s",
         attempt=2,
         first_attempt_at=AT - 10,
+        source="webhook",
+        received_at=AT,
     )
 
 

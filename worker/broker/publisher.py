@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, DeliveryMode
-from aiormq.exceptions import AMQPError, PublishError
+from aiormq.exceptions import PublishError
 
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from worker.broker.session import Session, SetUp, explain
+from worker.operate.telemetry import logger
 from worker.settings import Secret
 
 HEADERS_MAX_BYTES: Final = 96 * 1024
@@ -45,6 +46,8 @@ class Publisher:
         in_flight_max: int = IN_FLIGHT_MAX,
     ) -> None:
         self.session = Session(urls, name=f"{name} publisher", set_up=set_up)
+        self._set_up = set_up
+        self._mending: asyncio.Task[None] | None = None
         self._timeout_s = timeout_s
         self._is_patient = is_patient
         self._room = asyncio.Semaphore(in_flight_max)
@@ -67,11 +70,26 @@ class Publisher:
             if task is not None and task.cancelling():
                 raise
             raise PublishFailed("the connection was closed while the message was in flight") from error
-        except (AMQPError, OSError, RuntimeError, TimeoutError) as error:  # RuntimeError: the channel is closed
+        except (TooLarge, TypeError, ValueError, PublishFailed):
+            raise
+        except Exception as error:
+            # AMQPError, OSError, TimeoutError, RuntimeError for a closed channel, and what a dying connection throws.
             if isinstance(error, PublishError):
-                # Returned, though an alternate exchange takes all: something of the topology is gone. Set up anew.
-                self.session.rebuild()
+                self._set_up_again()
             raise PublishFailed(explain(error)) from error
+
+    def _set_up_again(self) -> None:
+        """A message came back, though an alternate exchange takes all: something of the topology is gone."""
+        connection, channel = self.session.connection, self.session.channel
+        if connection is None or channel is None or not (self._mending is None or self._mending.done()):
+            return
+        self._mending = asyncio.create_task(self._mend(connection, channel), name="set the topology up again")
+
+    async def _mend(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        try:
+            await self._set_up(connection, channel)
+        except Exception as error:  # noqa: BLE001  # the publish has failed already, and its sender tries again
+            logger().warning("broker.lost", session="publisher", detail=explain(error))
 
     async def _publish(self, message: Message) -> None:
         limit = self.session.max_message_bytes

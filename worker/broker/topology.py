@@ -137,7 +137,9 @@ def _safely_to(exchange: str) -> dict[str, Any]:
 def _bindings(consumed: Mapping[str, tuple[str, ...]], tiers: Iterable[str]) -> Iterable[Binding]:
     yield Binding(UNROUTED, UNROUTED)
     yield Binding(DEAD, dead_queue(WEBHOOK), WEBHOOK)
-    for queue, patterns in consumed.items():
+    # The ledger's last: an event that passes while a deleted exchange is made anew, and that not every queue gets,
+    # is then not in the ledger either, and the sweep sends its call in again.
+    for queue, patterns in sorted(consumed.items(), key=lambda each: each[0] == subscriber_queue("ledger")):
         yield from (Binding(EVENTS, queue, pattern) for pattern in patterns)
         yield Binding(REQUEUE, queue, queue)
         yield Binding(DEAD, dead_queue(queue), queue)

@@ -26,8 +26,9 @@ def webhook() -> int:
 
     Example: AFTERCALL_WEBHOOK_SECRETS=s3cret aftercall webhook
 
-    It answers 200 once the notification is on disk, at RabbitMQ or in the spool. Settings are the environment variables AFTERCALL_…, or
-    the same keys in aftercall.toml; `aftercall config` shows them. Probes and metrics are on the admin port.
+    It answers 200 once the notification is on disk, at RabbitMQ or in the spool. Settings are the environment variables
+    AFTERCALL_…, or the same keys in aftercall.toml; `aftercall config` shows them. Probes and metrics are on the admin
+    port.
     """
     settings = load(os.environ)
     require(settings, webhook=True)

@@ -27,7 +27,13 @@ from worker.settings import Secret, Settings, load
 CONNECT_S: Final = 5.0
 CLOSE_S: Final = 2.0
 
-app = App(name="topology", help="The exchanges, queues and bindings: show, apply, check or export them.")
+app = App(
+    name="topology",
+    help="""Show, apply, check or export the exchanges, queues and bindings.
+
+Example: aftercall topology check --output json
+""",
+)
 
 
 @app.command

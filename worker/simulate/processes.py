@@ -1,7 +1,8 @@
-"""The roles as processes of their own, for the demo."""
+"""The roles as processes of their own, for the demo and the drill."""
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,18 @@ class Role:
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start it; again, once it has ended. The log goes on where it was."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AFTERCALL_")}
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "worker.cli", *self._arguments),
                 env={**inherited, **self._environment},
@@ -40,20 +51,35 @@ class Role:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C at the demo is the demo's: it stops them in order
             )
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
+        """Ask it to end, by SIGTERM, and end it by force if it takes too long; nothing if it has ended."""
         process = self._process
         if process is None or process.returncode is not None:
             return
+        process.send_signal(signal.SIGCONT)
         process.terminate()
         try:
             await asyncio.wait_for(process.wait(), STOP_S)
         except TimeoutError:
             process.kill()
             await process.wait()
+
+    async def kill(self) -> None:
+        """End it as a crash would, by SIGKILL."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, such as SIGSTOP and SIGCONT; nothing if it has ended."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
 
     @property
     def pid(self) -> int:

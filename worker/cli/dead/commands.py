@@ -28,7 +28,13 @@ ANY: Final = Which()
 NONE_SAID: Final = Chosen()
 Flag = Annotated[bool, Parameter(negative="")]
 
-app = App(name="dead", help="Dead letters, grouped by cause: look at them, replay or discard them.")
+app = App(
+    name="dead",
+    help="""Look at dead letters, grouped by cause; replay or discard them.
+
+Example: aftercall dead replay --queue crm --reason rejected --dry-run
+""",
+)
 
 
 @app.command

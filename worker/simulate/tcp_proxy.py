@@ -5,13 +5,15 @@ import socket
 import struct
 from contextlib import suppress
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self, cast
 
 from yarl import URL
 
 Direction = Literal["up", "down"]  # up: from the client to the server
-BOTH: tuple[Direction, Direction] = ("up", "down")
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends RST, and what was not sent is dropped
+BOTH: Final[tuple[Direction, Direction]] = ("up", "down")
+_RESET_ON_CLOSE: Final = struct.pack(
+    "ii", 1, 0
+)  # SO_LINGER with no time: close sends RST, and what was not sent is dropped
 
 
 class TcpProxy:
@@ -88,8 +90,7 @@ class TcpProxy:
             flow.set()
 
     async def _link(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         self._links[task] = (client,)
         try:
             server_reader, server = await asyncio.open_connection(*self._target, limit=2**14)
