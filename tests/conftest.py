@@ -77,6 +77,23 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/ledger/ledger.db"
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def one_node() -> AsyncIterator[PrivateNode]:
+    """A node for all tests of a module: 3 to 10 s to start."""
+    async with PrivateNode() as started:
+        yield started
+
+
+@pytest.fixture
+async def node(one_node: PrivateNode) -> AsyncIterator[PrivateNode]:
+    """The module's own node to do harm to; it runs again afterwards."""
+    yield one_node
+    try:
+        one_node.resume()
+    except RuntimeError:
+        await one_node.restart()
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port on which nobody listens; for several at once `free_ports(count)` of the same place."""

@@ -11,7 +11,6 @@ from uuid import uuid4
 import aio_pika
 import aiohttp
 import pytest
-import pytest_asyncio
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 from yarl import URL
@@ -124,12 +123,6 @@ async def purge(amqp_url: str) -> None:
     async with await aio_pika.connect(amqp_url) as connection:
         with suppress(ChannelNotFoundEntity):  # nobody declared it yet
             await (await (await connection.channel()).get_queue(QUEUE)).purge()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def one_node() -> AsyncIterator[PrivateNode]:
-    async with PrivateNode() as started:
-        yield started
 
 
 @pytest.fixture

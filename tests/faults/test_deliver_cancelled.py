@@ -27,7 +27,15 @@ class Incoming:
     async def ack(self) -> None:
         self.published_at_ack = len(self._published)
         for _ in range(3):
-            await asyncio.sleep(0)
+            await a_turn()
+
+
+async def a_turn() -> None:
+    """Let the others run once."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+    loop.call_soon(lambda: over.done() or over.set_result(None))
+    await over
 
 
 def emitted(number: int) -> Message:
@@ -39,12 +47,12 @@ async def run_for(steps: int, said: tuple[Message, ...] | Exception) -> tuple[bo
     published: list[Message] = []
 
     async def publish(message: Message) -> None:
-        await asyncio.sleep(0)
+        await a_turn()
         published.append(message)
-        await asyncio.sleep(0)  # the confirm
+        await a_turn()  # the confirm
 
     async def handle(_delivery: Delivery, _now: float) -> tuple[Message, ...]:
-        await asyncio.sleep(0)
+        await a_turn()
         if isinstance(said, Exception):
             raise said
         return said
@@ -53,7 +61,7 @@ async def run_for(steps: int, said: tuple[Message, ...] | Exception) -> tuple[bo
     settler = Settler(handle, publish, Schedule((1, 2), 60))
     task = asyncio.create_task(deliver(cast("AbstractIncomingMessage", incoming), QUEUE, settler))
     for _ in range(steps):
-        await asyncio.sleep(0)
+        await a_turn()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     return task.cancelled(), incoming.published_at_ack

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import aio_pika
 import pytest
-import pytest_asyncio
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from yarl import URL
 
@@ -166,22 +165,6 @@ def ours(message: AbstractIncomingMessage | Delivery) -> dict[str, Any]:
     return {
         key.removeprefix("x-aftercall-"): value for key, value in message.headers.items() if key.startswith("x-after")
     }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def one_node() -> AsyncIterator[PrivateNode]:
-    async with PrivateNode() as started:
-        yield started
-
-
-@pytest.fixture
-async def node(one_node: PrivateNode) -> AsyncIterator[PrivateNode]:
-    """The module's own node to do harm to; it runs again afterwards."""
-    yield one_node
-    try:
-        one_node.resume()
-    except RuntimeError:
-        await one_node.restart()
 
 
 @pytest.fixture

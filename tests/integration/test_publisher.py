@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import aio_pika
 import pytest
-import pytest_asyncio
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue, DeliveryMode
 from yarl import URL
 
@@ -104,22 +103,6 @@ def failed(result: BaseException | None) -> bool:
 
 async def ready(publisher: Publisher, within_s: float = 15) -> None:
     await eventually(publisher.session.ready.is_set, within_s)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def one_node() -> AsyncIterator[PrivateNode]:
-    async with PrivateNode() as started:
-        yield started
-
-
-@pytest.fixture
-async def node(one_node: PrivateNode) -> AsyncIterator[PrivateNode]:
-    """The module's own node to do harm to; it runs again afterwards."""
-    yield one_node
-    try:
-        one_node.resume()
-    except RuntimeError:
-        await one_node.restart()
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from typing import Any
 import aio_pika
 import aiohttp
 import pytest
-import pytest_asyncio
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiohttp import web
 from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_binary
@@ -137,22 +136,6 @@ async def serving(url: str, body_s: float = 5, spool_max_bytes: int = 2**30, **c
 async def served(amqp_url: str) -> AsyncIterator[Served]:
     async with serving(amqp_url) as served:
         yield served
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def one_node() -> AsyncIterator[PrivateNode]:
-    async with PrivateNode() as started:
-        yield started
-
-
-@pytest.fixture
-async def node(one_node: PrivateNode) -> AsyncIterator[PrivateNode]:
-    """The module's own node to do harm to; it runs again afterwards."""
-    yield one_node
-    try:
-        one_node.resume()
-    except RuntimeError:
-        await one_node.restart()
 
 
 def report(**changes: Any) -> bytes:
