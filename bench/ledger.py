@@ -24,7 +24,7 @@ from consumers.timestamps import iso
 from consumers.tolerant_json import parse
 from tests.postgresql import PrivatePostgresql, prepare
 from worker.broker.watch import depths, opened
-from worker.clients.ledger import open_ledger
+from worker.clients.ledger.ledger import open_ledger
 from worker.settings import load
 from worker.simulate.processes import Role
 from worker.simulate.rabbitmq import find_broker, free_ports

@@ -18,9 +18,9 @@ from consumers.notifications import write_notification
 from worker.broker import declare
 from worker.broker.publisher import Publisher
 from worker.broker.topology import topology_of
-from worker.ingress.drain import Drain
-from worker.ingress.keeper import Gate
-from worker.ingress.spool import Spool
+from worker.ingress.spool.drain import Drain
+from worker.ingress.spool.keeper import Gate
+from worker.ingress.spool.writer import Spool
 from worker.settings import load
 from worker.simulate.rabbitmq import find_broker
 

@@ -20,8 +20,8 @@ from consumers.settling import note
 from tests.acceptance.conftest import Installation, Vapi, fresh_report, report, sample
 from tests.processes import RunningProcess, eventually
 from tests.unit.builders import enriched_call
-from worker.clients.ledger import Ledger, open_ledger
-from worker.clients.ledger_schema import MIGRATIONS, migrate
+from worker.clients.ledger.ledger import Ledger, open_ledger
+from worker.clients.ledger.schema import MIGRATIONS, migrate
 from worker.settings import load
 from worker.simulate.tcp_proxy import TcpProxy
 

@@ -358,9 +358,9 @@ DRAIN_AND_DIE = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from worker.broker.publisher import Publisher
-from worker.ingress.drain import Drain
-from worker.ingress.keeper import Gate
-from worker.ingress.spool import Spool
+from worker.ingress.spool.drain import Drain
+from worker.ingress.spool.keeper import Gate
+from worker.ingress.spool.writer import Spool
 from worker.settings import Secret
 
 async def nothing(*_):

@@ -35,8 +35,8 @@ from worker.cli.dead.places import Place, opened
 from worker.cli.dead.plans import Plan, plan
 from worker.cli.dead.working import Tally, Work, desk, replaying, work_through
 from worker.cli.exit_codes import Unreachable
-from worker.ingress.set_aside import list_set_aside
-from worker.ingress.spool import Spool
+from worker.ingress.spool.set_aside import list_set_aside
+from worker.ingress.spool.writer import Spool
 from worker.settings import Secret, Settings, load
 from worker.simulate.tcp_proxy import TcpProxy
 

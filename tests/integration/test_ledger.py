@@ -17,11 +17,11 @@ from yarl import URL
 from consumers.ledger import KINDS, Event, LedgerAway
 from tests.postgresql import PrivatePostgresql
 from tests.processes import eventually
-from worker.clients import ledger_schema
-from worker.clients.ledger import Ledger, SchemaState, open_ledger
-from worker.clients.ledger_database import Database
-from worker.clients.ledger_schema import METADATA, MIGRATIONS, migrate
-from worker.clients.ledger_store import PRUNED_AT_ONCE
+from worker.clients.ledger import schema as ledger_schema
+from worker.clients.ledger.database import Database
+from worker.clients.ledger.ledger import Ledger, SchemaState, open_ledger
+from worker.clients.ledger.schema import METADATA, MIGRATIONS, migrate
+from worker.clients.ledger.store import PRUNED_AT_ONCE
 from worker.settings import Secret, SettingsError, load
 from worker.simulate.rabbitmq.commands import run
 from worker.simulate.tcp_proxy import TcpProxy
@@ -291,7 +291,7 @@ async def test_looking_changes_nothing(ledger_url: str) -> None:
 OPEN_AND_WRITE = """
 import asyncio, sys
 from consumers.ledger import Event
-from worker.clients.ledger import open_ledger
+from worker.clients.ledger.ledger import open_ledger
 from worker.settings import load
 
 async def main(url, name):

@@ -17,10 +17,10 @@ from tests.processes import eventually
 from worker.broker import declare
 from worker.broker.publisher import Publisher
 from worker.broker.topology import topology_of
-from worker.ingress.drain import Drain
-from worker.ingress.keeper import Gate, Keeper
-from worker.ingress.set_aside import list_set_aside, replay_set_aside
-from worker.ingress.spool import Spool
+from worker.ingress.spool.drain import Drain
+from worker.ingress.spool.keeper import Gate, Keeper
+from worker.ingress.spool.set_aside import list_set_aside, replay_set_aside
+from worker.ingress.spool.writer import Spool
 from worker.settings import load
 
 QUEUE = "calls.enrich.default"

@@ -26,10 +26,10 @@ from tests.processes import eventually
 from worker.broker import declare
 from worker.broker.publisher import Publisher
 from worker.broker.topology import topology_of
-from worker.ingress.drain import Drain
-from worker.ingress.keeper import Gate, Keeper
 from worker.ingress.signature import checker, signer
-from worker.ingress.spool import Spool
+from worker.ingress.spool.drain import Drain
+from worker.ingress.spool.keeper import Gate, Keeper
+from worker.ingress.spool.writer import Spool
 from worker.ingress.webhook import Endpoint, application
 from worker.settings import Settings, load
 from worker.simulate.rabbitmq import PrivateNode

@@ -13,9 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from consumers.messages import Message
-from worker.ingress.spool import Spool, SpoolFailed
-from worker.ingress.spool_file import SpoolFile, parts_of
-from worker.ingress.spool_folder import SLACK_BYTES
+from worker.ingress.spool.file import SpoolFile, parts_of
+from worker.ingress.spool.folder import SLACK_BYTES
+from worker.ingress.spool.writer import Spool, SpoolFailed
 
 PLENTY = 2**30
 
@@ -420,7 +420,7 @@ async def test_a_file_that_held_much_is_small_again_once_it_is_empty(tmp_path: P
 async def test_a_bug_in_the_writer_is_told_to_who_asked_and_the_writer_goes_on(spool: Spool, monkeypatch: Any) -> None:
     await spool.keep(message(b"one"))
     with monkeypatch.context() as patched:
-        patched.setattr("worker.ingress.spool_file.message_of", _fail)
+        patched.setattr("worker.ingress.spool.file.message_of", _fail)
         with pytest.raises(SpoolFailed, match="KeyError"):
             await spool.oldest(1)
 
@@ -446,7 +446,7 @@ async def test_trouble_is_told_once_and_its_end_too(tmp_path: Path, monkeypatch:
     async with opened(tmp_path) as spool:
         with capture_logs() as logs:
             with monkeypatch.context() as patched:
-                patched.setattr("worker.ingress.spool_folder.SpoolFolder.has_room", lambda _self: False)
+                patched.setattr("worker.ingress.spool.folder.SpoolFolder.has_room", lambda _self: False)
                 for _ in range(3):
                     with pytest.raises(SpoolFailed, match="less room"):
                         await spool.keep(message())
@@ -461,7 +461,7 @@ async def test_a_disk_without_room_still_lets_go_of_records(tmp_path: Path, monk
     async with opened(tmp_path) as spool:
         await spool.keep(message(b"one"))
         records = await spool.oldest(1)
-        monkeypatch.setattr("worker.ingress.spool_folder.SpoolFolder.has_room", lambda _self: False)
+        monkeypatch.setattr("worker.ingress.spool.folder.SpoolFolder.has_room", lambda _self: False)
 
         kept, forgotten = await asyncio.gather(
             spool.keep(message(b"two")), spool.forget(records), return_exceptions=True

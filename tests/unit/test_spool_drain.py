@@ -11,9 +11,9 @@ from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from tests.processes import eventually
 from worker.broker.publisher import PublishFailed
-from worker.ingress.drain import IN_FLIGHT, Drain
-from worker.ingress.keeper import Gate
-from worker.ingress.spool import Spool, SpoolFailed
+from worker.ingress.spool.drain import IN_FLIGHT, Drain
+from worker.ingress.spool.keeper import Gate
+from worker.ingress.spool.writer import Spool, SpoolFailed
 
 
 def message(body: bytes, account: str = "default") -> Message:
@@ -126,7 +126,7 @@ async def test_nothing_is_tried_without_a_connection_or_while_an_alarm_blocks_it
     spool: Spool, broker: Broker, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(spool, 3)
-    monkeypatch.setattr("worker.ingress.drain.UNBLOCKED_S", 0.05)
+    monkeypatch.setattr("worker.ingress.spool.drain.UNBLOCKED_S", 0.05)
     broker.is_connected = False
     assert not await drain.step()
     broker.is_connected, broker.is_blocked = True, True

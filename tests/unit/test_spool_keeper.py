@@ -7,9 +7,9 @@ import pytest
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from worker.broker.publisher import PublishFailed
-from worker.ingress.keeper import PAUSE_MAX_S, Gate, Keeper
-from worker.ingress.spool import SpoolFailed
-from worker.ingress.spool_file import Record
+from worker.ingress.spool.file import Record
+from worker.ingress.spool.keeper import PAUSE_MAX_S, Gate, Keeper
+from worker.ingress.spool.writer import SpoolFailed
 
 
 def message(account: str = "default") -> Message:

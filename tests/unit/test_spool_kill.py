@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.ingress.spool import Spool
+from worker.ingress.spool.writer import Spool
 
 KEEPER = """
 import asyncio, os, sys
 from hashlib import sha256
 from pathlib import Path
 from consumers.messages import Message
-from worker.ingress.spool import Spool
+from worker.ingress.spool.writer import Spool
 
 def message(name):
     body = sha256(name.encode()).digest() * 640

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from consumers.messages import Message
-from worker.ingress.spool import Spool, SpoolFailed
-from worker.ingress.spool_look import Waiting, kept_for, room_in, waiting_in
+from worker.ingress.spool.look import Waiting, kept_for, room_in, waiting_in
+from worker.ingress.spool.writer import Spool, SpoolFailed
 
 
 @pytest.fixture

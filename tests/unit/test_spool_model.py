@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from consumers.messages import Message
-from worker.ingress.set_aside import discard_set_aside, list_set_aside, replay_set_aside, show_set_aside
-from worker.ingress.spool import Spool, SpoolFailed
+from worker.ingress.spool.set_aside import discard_set_aside, list_set_aside, replay_set_aside, show_set_aside
+from worker.ingress.spool.writer import Spool, SpoolFailed
 
 MAX_BYTES = 20_000
 RAM = Path("/dev/shm")  # thousands of commits, and what the disk does is the subject of others

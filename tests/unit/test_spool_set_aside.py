@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from consumers.messages import Message
-from worker.ingress.set_aside import (
+from worker.ingress.spool.set_aside import (
     discard_set_aside,
     list_set_aside,
     replay_set_aside,
     show_set_aside,
 )
-from worker.ingress.spool import Spool, SpoolFailed
+from worker.ingress.spool.writer import Spool, SpoolFailed
 
 
 def message(body: bytes, call_id: str) -> Message:

@@ -32,7 +32,7 @@ def simulate(  # noqa: PLR0913  # each is an option of the command
     time_scale: float = 1.0,
     webhook_retries: int = 0,
 ) -> int:
-    """Run a simulated Vapi: it ends calls, posts their webhooks, and serves GET /call/<id> and GET /call.
+    """Run a simulated Vapi: it ends calls, posts their webhooks, and serves `GET /call/<id>` and `GET /call`.
 
     Example: aftercall simulate --rate 5 --faults late=0.1,server_error=0.05,doubled=0.02
 

@@ -22,11 +22,11 @@ from worker.broker.rights import DECLARE, refused_rights
 from worker.broker.session import explain, where
 from worker.broker.topology import enrich_queue, subscriber_queue, topology_of
 from worker.broker.watch import BrokerAway
-from worker.clients.ledger import Ledger
+from worker.clients.ledger.ledger import Ledger
 from worker.clients.vapi import vapi_session
 from worker.clients.vapi_account import Answer, ask, ask_url
-from worker.ingress.spool import SpoolFailed
-from worker.ingress.spool_look import Waiting, room_in, waiting_in
+from worker.ingress.spool.look import Waiting, room_in, waiting_in
+from worker.ingress.spool.writer import SpoolFailed
 from worker.operate.doctor import (
     Depth,
     Finding,

@@ -8,10 +8,10 @@ from typing import Final
 
 from worker.broker.publisher import Publisher
 from worker.cli.process import Process
-from worker.ingress.drain import Drain
-from worker.ingress.keeper import Gate, Keeper
 from worker.ingress.signature import checker
-from worker.ingress.spool import Spool, SpoolFailed
+from worker.ingress.spool.drain import Drain
+from worker.ingress.spool.keeper import Gate, Keeper
+from worker.ingress.spool.writer import Spool, SpoolFailed
 from worker.ingress.webhook import Endpoint, application
 from worker.operate.telemetry import (
     SPOOL_BYTES,

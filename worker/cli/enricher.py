@@ -16,7 +16,7 @@ from worker.broker.deliver import Handle
 from worker.broker.topology import enrich_queue
 from worker.cli.process import Process
 from worker.clients.breaker import Breaker
-from worker.clients.ledger import open_ledger
+from worker.clients.ledger.ledger import open_ledger
 from worker.clients.vapi import VapiClient
 from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, DRIFT
 

@@ -23,11 +23,11 @@ from worker.cli.dead.places import opened
 from worker.cli.exit_codes import DONE, FOUND, Unreachable
 from worker.cli.explain_page import Findings, document, page, unknown
 from worker.cli.output import Format, print_json, say
-from worker.clients.ledger import Ledger
+from worker.clients.ledger.ledger import Ledger
 from worker.clients.vapi import vapi_session
 from worker.clients.vapi_account import ask, call_path
-from worker.ingress.spool import SpoolFailed
-from worker.ingress.spool_look import kept_for
+from worker.ingress.spool.look import kept_for
+from worker.ingress.spool.writer import SpoolFailed
 from worker.settings import Account, Settings, SettingsError, load
 
 T = TypeVar("T")

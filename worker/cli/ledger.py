@@ -13,7 +13,7 @@ from consumers.messages import Delivery, Message
 from consumers.outcomes import Hold
 from worker.broker.topology import subscriber_queue
 from worker.cli.process import Process
-from worker.clients.ledger import Ledger, open_ledger
+from worker.clients.ledger.ledger import Ledger, open_ledger
 from worker.operate.telemetry import logger
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from worker.broker.topology import enrich_queue
 from worker.cli.durations import seconds_of
 from worker.cli.exit_codes import DONE, TRY_AGAIN
 from worker.cli.process import Process
-from worker.clients.ledger import open_ledger
+from worker.clients.ledger.ledger import open_ledger
 from worker.ingress.sweep import Sweeping
 from worker.ingress.sweep import sweep as sweep_account
 from worker.operate.telemetry import logger, start_telemetry

@@ -27,9 +27,9 @@ from consumers.messages import (
 from consumers.notifications import write_notification
 from consumers.settling import note, story_of
 from consumers.timestamps import iso
-from worker.ingress.keeper import Accepted
 from worker.ingress.signature import Check, Request
-from worker.ingress.spool import SpoolFailed
+from worker.ingress.spool.keeper import Accepted
+from worker.ingress.spool.writer import SpoolFailed
 from worker.operate.telemetry import WEBHOOK_SECONDS, WEBHOOKS, logger
 
 BODY_S: Final = 10.0

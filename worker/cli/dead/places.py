@@ -16,8 +16,8 @@ from worker.broker.walk import WALK_MAX, DeadQueue, Found
 from worker.broker.watch import BrokerAway
 from worker.cli.exit_codes import Unreachable
 from worker.cli.output import say
-from worker.ingress.set_aside import SetAside, discard_set_aside, list_set_aside, show_set_aside
-from worker.ingress.spool import SpoolFailed
+from worker.ingress.spool.set_aside import SetAside, discard_set_aside, list_set_aside, show_set_aside
+from worker.ingress.spool.writer import SpoolFailed
 from worker.settings import Settings
 
 

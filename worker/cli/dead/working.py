@@ -23,7 +23,7 @@ from worker.cli.dead.plans import Plan
 from worker.cli.exit_codes import DONE, FOUND, Unreachable
 from worker.cli.output import Format, print_json, say
 from worker.clients.rate import Rate
-from worker.ingress.spool import SpoolFailed
+from worker.ingress.spool.writer import SpoolFailed
 from worker.settings import Settings
 
 PUBLISH_S: Final = 15.0

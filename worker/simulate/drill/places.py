@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel
 from consumers.messages import UNROUTED
 from worker.broker.topology import subscriber_queue, topology_of
 from worker.broker.watch import depths, opened
-from worker.ingress.set_aside import list_set_aside
+from worker.ingress.spool.set_aside import list_set_aside
 from worker.simulate.drill.stage import Stage
 from worker.simulate.tally import Letter, letter_of
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from consumers.ledger import LedgerAway
-from worker.clients.ledger_schema import migrate, version_of
+from worker.clients.ledger.schema import migrate, version_of
 from worker.settings import SettingsError
 
 KEY: Final = "AFTERCALL_LEDGER_URL"

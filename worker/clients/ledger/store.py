@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Row, Table, and_, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumers.ledger import ON_ITS_WAY, SETTLED, Event
-from worker.clients.ledger_database import OF_THE_EVENT, Database
-from worker.clients.ledger_schema import EVENTS, MIGRATIONS, WATERMARKS
+from worker.clients.ledger.database import OF_THE_EVENT, Database
+from worker.clients.ledger.schema import EVENTS, MIGRATIONS, WATERMARKS
 
 ASKED_AT_ONCE: Final = 500
 PRUNED_AT_ONCE: Final = 1000

@@ -17,9 +17,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from consumers.messages import Message
-from worker.ingress.spool_file import Record, Totals
-from worker.ingress.spool_folder import SpoolFolder
-from worker.ingress.spool_rows import Destination, is_corrupted, row_of
+from worker.ingress.spool.file import Record, Totals
+from worker.ingress.spool.folder import SpoolFolder
+from worker.ingress.spool.rows import Destination, is_corrupted, row_of
 from worker.operate.telemetry import logger
 
 T = TypeVar("T")

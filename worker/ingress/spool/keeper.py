@@ -16,9 +16,9 @@ import msgspec
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from worker.broker.publisher import PublishFailed
-from worker.ingress.spool import SpoolFailed
-from worker.ingress.spool_file import Record
-from worker.ingress.spool_rows import Destination
+from worker.ingress.spool.file import Record
+from worker.ingress.spool.rows import Destination
+from worker.ingress.spool.writer import SpoolFailed
 from worker.operate.telemetry import logger
 
 FAILURES_MAX: Final = 3

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from consumers.messages import Message
-from worker.ingress.spool import SpoolFailed
-from worker.ingress.spool_rows import COLUMNS, SCHEMA, SUFFIX, connect, is_corrupted, message_of
+from worker.ingress.spool.rows import COLUMNS, SCHEMA, SUFFIX, connect, is_corrupted, message_of
+from worker.ingress.spool.writer import SpoolFailed
 
 LISTED: Final = (
     "SELECT id, kept_at, aside_at, reason, detail, size, exchange, routing_key, type, call_id, content_type,"

@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from consumers.messages import Message
-from worker.ingress.spool_rows import (
+from worker.ingress.spool.rows import (
     COLUMNS,
     INSERT,
     SCHEMA,

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.ingress.spool import SpoolFailed
-from worker.ingress.spool_folder import RESERVE_BYTES
-from worker.ingress.spool_rows import BUSY_S, SUFFIX
+from worker.ingress.spool.folder import RESERVE_BYTES
+from worker.ingress.spool.rows import BUSY_S, SUFFIX
+from worker.ingress.spool.writer import SpoolFailed
 
 TOTALS: Final = (
     "SELECT count(*) - count(aside_at), count(aside_at), min(CASE WHEN aside_at IS NULL THEN kept_at END) FROM records"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from consumers.ledger import Event, LedgerAway
-from worker.clients.thread import OneThread
+from worker.clients.ledger.thread import OneThread
 from worker.settings import Secret, Settings, SettingsError
 
 if TYPE_CHECKING:
-    from worker.clients.ledger_store import Store
+    from worker.clients.ledger.store import Store
 
 T = TypeVar("T")
 ANSWER_S: Final = 20.0
@@ -130,7 +130,7 @@ class Ledger:
 
     def _put(self, question: Callable[["Store"], T]) -> T:
         if self._store is None:
-            from worker.clients.ledger_store import Store  # noqa: PLC0415  # a role without a ledger loads no SQLAlchemy
+            from worker.clients.ledger.store import Store  # noqa: PLC0415  # a role without a ledger loads no SQLAlchemy
 
             self._store = Store(self._url.reveal)
         return question(self._store)

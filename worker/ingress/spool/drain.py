@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from consumers.outcomes import TooLarge
 from worker.broker.publisher import PublishFailed
-from worker.ingress.keeper import Act, Gate
-from worker.ingress.spool import Spool, SpoolFailed
-from worker.ingress.spool_file import Record
+from worker.ingress.spool.file import Record
+from worker.ingress.spool.keeper import Act, Gate
+from worker.ingress.spool.writer import Spool, SpoolFailed
 from worker.operate.telemetry import logger
 
 IN_FLIGHT: Final = 32

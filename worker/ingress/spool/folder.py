@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from worker.ingress.spool_file import SpoolFile, lock_of, lock_path, quarantine
-from worker.ingress.spool_rows import SUFFIX, is_corrupted
+from worker.ingress.spool.file import SpoolFile, lock_of, lock_path, quarantine
+from worker.ingress.spool.rows import SUFFIX, is_corrupted
 from worker.operate.telemetry import logger
 
 RESERVE_BYTES: Final = 2**26
