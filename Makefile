@@ -18,7 +18,8 @@ demo: setup broker ## Show calls travelling through, on this machine alone; KEEP
 	@$(BIN)/aftercall demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: setup check broker database ## Everything CI runs: the checks, then all tests, against a real RabbitMQ
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m "not alone" -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-unit: setup ## The tests that need no broker, in seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)

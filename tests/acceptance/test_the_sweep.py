@@ -1,4 +1,5 @@
 import re
+import time
 
 from tests.acceptance.conftest import KEY, Installation
 from tests.processes import eventually
@@ -27,6 +28,12 @@ def simulator(installation: Installation, count: int, faults: str) -> SimulatedV
     )
 
 
+async def out_of_grace(simulated: SimulatedVapi) -> None:
+    """Wait until the youngest call is older than the grace: the sweep leaves younger ones to the next."""
+    youngest = max(call.outline.ended_at for call in simulated.account.calls.values())
+    await eventually(lambda: time.time() > youngest + 1.5)
+
+
 async def enriched_in(installation: Installation, found: list[str], count: int) -> bool:
     found.extend(str(message.correlation_id) for message in await installation.take("calls.postcall", 0))
     return len(set(found)) >= count
@@ -47,6 +54,7 @@ async def test_calls_whose_webhooks_never_came_are_found_by_one_sweep_and_none_i
         await eventually(lambda: enriched_in(installation, found, len(sent)), 30)
         assert set(found) == sent
 
+        await out_of_grace(simulated)
         first = installation.start("sweep", "--once", AFTERCALL_ADMIN_PORT="0")
         assert await first.wait() == 0
 
@@ -66,6 +74,7 @@ async def test_several_sweepers_at_once_do_no_harm(installation: Installation) -
         installation.environment["AFTERCALL_VAPI_BASE_URL"] = simulated.url
         await installation.started("consume", "enrich", "ledger")
         await simulated.finish()
+        await out_of_grace(simulated)
         sweepers = [installation.start("sweep", "--once", AFTERCALL_ADMIN_PORT="0") for _ in range(3)]
         assert [await sweeper.wait() for sweeper in sweepers] == [0, 0, 0]
 

@@ -1,19 +1,28 @@
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aio_pika
 import pytest
 import pytest_asyncio
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
+from consumers.messages import EVENTS, Message
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import QUEUE, SECRET, settle
 from tests.processes import AFTERCALL, RunningProcess, eventually
+from worker.broker.declare import apply
+from worker.broker.publisher import Publisher, PublishFailed
+from worker.broker.topology import topology_of
+from worker.settings import Secret, load
 from worker.simulate.rabbitmq import free_ports
 from worker.simulate.vapi import SimulatedVapi, SimulatorSettings
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="session")]
 Start = Callable[..., RunningProcess]
 KEY = "cluster-key"
+NOTIFICATION = Message(exchange=EVENTS, routing_key="call.ended.default", body=b"{}", type="call.ended")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -74,8 +83,9 @@ class Installation:
         async with await aio_pika.connect(node.home.url) as connection:
             waiting = await (await connection.channel()).get_queue("calls.postcall", ensure=False)
             taken = []
-            while message := await waiting.get(fail=False, no_ack=True, timeout=10):
+            while message := await waiting.get(fail=False, timeout=10):
                 taken.append(str(message.correlation_id))
+                await message.ack()
             return taken
 
 
@@ -99,6 +109,38 @@ async def test_26_the_leader_of_the_queue_is_killed_under_load(
         await installation.all_are_enriched()
     leader.start()
     assert await leader.answers()
+
+
+async def test_26_a_publisher_that_begins_while_there_is_no_leader_is_not_refused_for_ever(cluster: Cluster) -> None:
+    topology = topology_of(load({}))
+    async with await aio_pika.connect(cluster.nodes[0].home.url) as connection:
+        await apply(connection, topology)
+    await settle()
+    leader = await cluster.leader_of(QUEUE)
+    follower = next(node for node in cluster.nodes if node is not leader)
+    publisher = Publisher(Secret(follower.home.url), name="t", timeout_s=5, is_patient=True, set_up=_nothing)
+    session = asyncio.create_task(publisher.session.run())
+    await publisher.session.ready.wait()
+
+    await cluster.kill(leader)
+    with pytest.raises(PublishFailed):
+        await publisher.publish(NOTIFICATION)
+
+    async def takes() -> bool:
+        with suppress(PublishFailed):
+            await publisher.publish(NOTIFICATION)
+            return True
+        return False
+
+    await eventually(takes, 15)
+    session.cancel()
+    await asyncio.gather(session, return_exceptions=True)
+    leader.start()
+    assert await leader.answers()
+
+
+async def _nothing(_connection: AbstractConnection, _channel: AbstractChannel) -> None:
+    """The topology is there."""
 
 
 async def test_27_with_a_minority_left_the_spool_takes_all_and_the_majority_brings_it_out(

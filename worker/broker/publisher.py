@@ -7,12 +7,12 @@ that it could not route anywhere too. Many publishes are in flight on one channe
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, DeliveryMode
-from aiormq.exceptions import PublishError
+from aiormq.exceptions import DeliveryError, PublishError
 
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
@@ -23,10 +23,38 @@ from worker.settings import Secret
 HEADERS_MAX_BYTES: Final = 96 * 1024
 """The broker closes a connection whose header frame exceeds its frame_max, 128 KiB by default."""
 IN_FLIGHT_MAX: Final = 256
+REFUSED_MIN_S: Final = 3.0
+REFUSED_MAX_S: Final = 60.0
 
 
 class PublishFailed(Exception):
     """The broker did not take a message, or nobody knows whether it did: it must be published again or kept."""
+
+
+class Refusals:
+    """Tells when nacks of one destination (exchange, routing key) are worth a new channel.
+
+    In RabbitMQ 3.10 a channel that publishes to a queue for the first time while that has no leader is nacked for as
+    long as it lives, though the queue is well again within a second, and other channels are not (measured). A queue
+    that is full nacks on any channel: hence pauses that grow till it takes something.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[tuple[str, str], tuple[float, float]] = {}
+
+    def took(self, message: Message) -> None:
+        """The broker has confirmed a message."""
+        self._since.pop((message.exchange, message.routing_key), None)
+
+    def are_lasting(self, message: Message) -> bool:
+        """The broker has nacked a message; whether it has done so for long enough, since the last time this was so."""
+        key, now = (message.exchange, message.routing_key), self._clock()
+        since, wait_s = self._since.setdefault(key, (now, REFUSED_MIN_S))
+        if now - since < wait_s:
+            return False
+        self._since[key] = (now, min(wait_s * 2, REFUSED_MAX_S))
+        return True
 
 
 class Publisher:
@@ -53,6 +81,7 @@ class Publisher:
         self._room = asyncio.Semaphore(in_flight_max)
         self._exchanges: dict[str, AbstractExchange] = {}
         self._channel: AbstractChannel | None = None
+        self._refusals = Refusals()
 
     async def publish(self, message: Message) -> None:
         """Publish, and return once the broker has it. Raises `PublishFailed` or `TooLarge`.
@@ -65,6 +94,7 @@ class Publisher:
             async with asyncio.timeout(self._timeout_s), self._room:
                 await self.session.ready.wait()
                 await self._publish(message)
+            self._refusals.took(message)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -76,6 +106,8 @@ class Publisher:
             # AMQPError, OSError, TimeoutError, RuntimeError for a closed channel, and what a dying connection throws.
             if isinstance(error, PublishError):
                 self._set_up_again()
+            elif isinstance(error, DeliveryError) and self._refusals.are_lasting(message):
+                self.session.rebuild()
             raise PublishFailed(explain(error)) from error
 
     def _set_up_again(self) -> None:

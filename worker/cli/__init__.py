@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from importlib import import_module
 from typing import Final
 
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line; the exit code."""
     # We tell of every failure of the broker ourselves, with the mend; these would add stack traces.
+    warnings.filterwarnings("ignore", message="coroutine 'Connection.close' was never awaited")  # aio_pika's own
     for library in ("aiormq", "aio_pika"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:

@@ -33,6 +33,8 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5, sock_connect=3, sock
 ANSWERS: Final = frozenset({200, 400, 404})
 """What the API says while it works, whatever it thinks of the request."""
 RETRY_AFTER_MAX_S: Final = 3600.0
+LATE_TURN_S: Final = 5.0
+"""How long past the budget a try may wait for its turn: it has waited out a `Retry-After` to get there."""
 TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
 # Cloudflare stands before the API and blocks unusual clients.
 USER_AGENT: Final = "aftercall (+https://github.com/aftercall/aftercall)"
@@ -148,7 +150,7 @@ class VapiClient:
         if self.breaker.is_open:
             raise ApiUnavailable(self.breaker.reason, is_outage=True)
         try:
-            await self._rate.turn(min(self._patience.turn_wait_max_s, end_at - self._clock()))
+            await self._rate.turn(min(self._patience.turn_wait_max_s, end_at - self._clock() + LATE_TURN_S))
         except RateExceeded as error:
             raise ApiUnavailable(str(error), error.wait_s) from error
         began = time.perf_counter()
