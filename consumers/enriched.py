@@ -1,15 +1,14 @@
 """The enriched call: what every subscriber gets. Its JSON Schema stands beside, in `enriched_call.schema.json`."""
 
 import hashlib
-import json
 from typing import Any, Final, Literal
 
 import msgspec
-import orjson
 
 from consumers.ended_reasons import Outcome
 from consumers.merge import Source
 from consumers.messages import EVENTS, OURS, Message, event_headers, pack
+from consumers.tolerant_json import dump
 
 SCHEMA: Final = "aftercall.call/1"
 ENRICHED: Final = "call.enriched"
@@ -74,8 +73,8 @@ def encode(enriched: EnrichedCall) -> Encoded:
 
     The digits begin the SHA-256 of the same JSON without `version` and `timeline`. The call is serialised once.
     """
-    head = _dumps({"schema": enriched.schema, "account": enriched.account, "callId": enriched.call_id})[:-1]
-    content = _dumps(
+    head = dump({"schema": enriched.schema, "account": enriched.account, "callId": enriched.call_id})[:-1]
+    content = dump(
         {
             "complete": enriched.complete,
             "missing": enriched.missing,
@@ -85,16 +84,9 @@ def encode(enriched: EnrichedCall) -> Encoded:
         }
     )[1:-1]
     digest = hashlib.sha256(b"%b,%b}" % (head, content)).hexdigest()[:16]
-    timeline = _dumps(msgspec.to_builtins(enriched.timeline))
+    timeline = dump(msgspec.to_builtins(enriched.timeline))
     body = b'%b,"version":%d,%b,"timeline":%b}' % (head, enriched.version, content, timeline)
     return Encoded(body, f"{enriched.account}/{enriched.call_id}/{digest}")
-
-
-def _dumps(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # nested deeper than orjson writes, though it reads it
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def emission(enriched: EnrichedCall, *, source: str, emitted_at: float, trace: dict[str, Any]) -> Message:

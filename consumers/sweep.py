@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from consumers.merge import IDENTITY
 from consumers.messages import CALL_ID, END_OF_CALL_REPORT
 from consumers.timestamps import instant
+from consumers.tolerant_json import dump
 
 SHORTEST_S: Final = 0.001
 """Vapi's times have milliseconds: no slice can be shorter."""
@@ -64,4 +64,4 @@ def report_of(listed: ListedCall) -> bytes:
         "timestamp": int(listed.ended_at * 1000),
         "call": {key: call[key] for key in IDENTITY if key in call},
     }
-    return orjson.dumps({"message": message | {key: call[key] for key in call if key not in NOT_OF_THE_REPORT}})
+    return dump({"message": message | {key: call[key] for key in call if key not in NOT_OF_THE_REPORT}})

@@ -104,3 +104,12 @@ def test_the_report_of_a_listed_call_has_the_shape_of_a_webhook() -> None:
     assert report["message"]["artifact"] == {"transcript": "AI: hello"}
     assert report["message"]["cost"] == 0.5
     assert "status" not in report["message"]
+
+
+def test_a_listed_call_that_nests_deeper_than_a_fast_writer_goes_is_reported_all_the_same() -> None:
+    deep: Any = "end"
+    for _ in range(300):
+        deep = [deep]
+    (found,) = ended_calls([listed("deep", metadata=deep)], before=NOW)
+
+    assert identify(report_of(found)).call_id == "deep"

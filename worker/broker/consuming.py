@@ -105,7 +105,7 @@ class Consuming:
 
     async def _consume(self, queue: AbstractQueue) -> None:
         if not self._is_stopping:
-            self._consumed = (queue, await queue.consume(self._take))
+            self._consumed = (queue, await queue.consume(self._take, timeout=LOOK_S))
 
     async def _tend(self, queue: AbstractQueue, outage: Outage) -> None:
         """Stop consuming at each outage, look at the head of the queue while it lasts, and consume again."""
@@ -116,7 +116,8 @@ class Consuming:
                 while outage.is_open and not self._is_stopping:
                     await self._look(queue, outage)
                 await self._consume(queue)
-        except (AMQPError, OSError, RuntimeError, TimeoutError):
+        except Exception as error:  # noqa: BLE001  # whatever it is, a queue that nobody tends is built anew
+            logger().warning("broker.lost", session=f"tending of {self.queue}", detail=str(error))
             self.session.rebuild()
 
     async def _look(self, queue: AbstractQueue, outage: Outage) -> None:

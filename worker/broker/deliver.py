@@ -139,4 +139,5 @@ def _tell(settlement: Settlement, delivery: Delivery, seconds: float, now: float
 
 def _story(settlement: Settlement) -> dict[str, Any]:
     # Of a traceback only the last line: the ones before it may quote what was said in the call.
-    return {"reason": settlement.reason, "detail": settlement.detail.strip().rpartition("\n")[2][:300]}
+    place = "reason" if settlement.name == "dead_lettered" else "tier"
+    return {place: settlement.reason, "detail": settlement.detail.strip().rpartition("\n")[2][:300]}

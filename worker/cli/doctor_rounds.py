@@ -43,7 +43,7 @@ from worker.operate.doctor import (
 )
 from worker.operate.sender import PATHS, Here, Kind, Sender, of_senders, read_senders
 from worker.settings import Account, Settings, SettingsError
-from worker.settings.fields import DEFAULT_ACCOUNT, SUBSCRIBERS, key_of
+from worker.settings.fields import DEFAULT_ACCOUNT, key_of
 
 ROUND_S: Final = 10.0
 MANAGEMENT_S: Final = 7.0
@@ -214,8 +214,8 @@ def _of_queues(settings: Settings, found: Mapping[str, Count], failing: Mapping[
 
 
 def _commands(settings: Settings) -> dict[str, str]:
-    commands = {subscriber_queue(name): f"aftercall consume {name}" for name in SUBSCRIBERS}
-    return commands | {enrich_queue(account.name): "aftercall consume enrich" for account in settings.accounts}
+    commands = {enrich_queue(account.name): "aftercall consume enrich" for account in settings.accounts}
+    return commands | {subscriber_queue("ledger"): "aftercall consume ledger"}
 
 
 async def spool_round(settings: Settings) -> list[Finding]:

@@ -51,11 +51,16 @@ class Stopping:
         """The seconds left to finish in."""
         return max(0.0, self._since + self._grace_s - time.monotonic()) if self.is_wanted else self._grace_s
 
+    def ask(self) -> None:
+        """Ask for it; again is the same."""
+        if not self.is_wanted:
+            self._since = time.monotonic()
+            self._event.set()
+
     def _stop(self) -> None:
         if self.is_wanted:
             os._exit(128 + signal.SIGTERM)
-        self._since = time.monotonic()
-        self._event.set()
+        self.ask()
 
 
 class Process:
@@ -70,6 +75,7 @@ class Process:
         self.stopping = Stopping(settings.grace_s)
         self.stack = stack
         self.has_started = False
+        self.has_failed = False
         self.checks: dict[str, Check] = {}
         self._publisher: Publisher | None = None
         self._clients: dict[str, VapiClient] = {}
@@ -102,7 +108,7 @@ class Process:
     def run(self, work: Awaitable[None], name: str) -> None:
         """Run `work` until the process stops; if it dies before, so does the process, for another to be started."""
         task = asyncio.ensure_future(work)
-        task.add_done_callback(partial(_end_if_failed, name))
+        task.add_done_callback(partial(self._end_if_failed, name))
         self.stack.push_async_callback(_cancel, task)
 
     def publisher(self) -> Publisher:
@@ -168,6 +174,12 @@ class Process:
 
         return prepare
 
+    def _end_if_failed(self, name: str, task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            logger().error("role.failed", part=name, exc_info=task.exception())
+            self.has_failed = True
+            self.stopping.ask()
+
     async def _let_go(self, consuming: Consuming) -> None:
         await consuming.stop(self.stopping.left_s())
 
@@ -187,9 +199,3 @@ def _async(check: Callable[[], bool]) -> Check:
 async def _cancel(task: asyncio.Future[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _end_if_failed(name: str, task: asyncio.Future[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        logger().error("role.failed", part=name, exc_info=task.exception())
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from worker.cli.endpoint import start_endpoint
 from worker.cli.enricher import start_enricher
+from worker.cli.exit_codes import BUG, DONE
 from worker.cli.ledger import start_ledger
 from worker.cli.process import Process
 from worker.cli.sweeper import start_sweep
@@ -93,4 +94,4 @@ async def serve(settings: Settings, roles: Mapping[str, Start]) -> int:
         await process.stopping.wait()
         logger().info("role.stopping", grace_s=settings.grace_s)
     logger().info("role.stopped")
-    return 0
+    return BUG if process.has_failed else DONE

@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from aio_pika.abc import AbstractChannel
@@ -17,10 +17,10 @@ from consumers.ledger import LedgerAway
 from worker.broker.publisher import Publisher, PublishFailed
 from worker.broker.topology import enrich_queue
 from worker.cli.durations import seconds_of
-from worker.cli.exit_codes import DONE, TRY_AGAIN
+from worker.cli.exit_codes import BUG, DONE, TRY_AGAIN
 from worker.cli.process import Process
 from worker.clients.ledger.ledger import open_ledger
-from worker.ingress.sweep import Sweeping
+from worker.ingress.sweep import Sweeping, forget_gauge
 from worker.ingress.sweep import sweep as sweep_account
 from worker.operate.telemetry import logger, start_telemetry
 from worker.settings import Settings, SettingsError, load, require
@@ -30,26 +30,25 @@ FAILURES: Final = (
     *(LedgerAway, PublishFailed, AMQPError, OSError, TimeoutError),
 )
 CONNECT_S: Final = 15.0
-SINCE: Final = "24h"
 
 
-def sweep(*, once: bool = False, since: str = SINCE) -> int:
+def sweep(*, once: bool = False, since: str | None = None) -> int:
     """Find ended calls at Vapi that never came in, and send them in at the front.
 
     Example: aftercall sweep --once --since 7d
 
-    It asks Vapi for what was updated since the last sweep (or, the first time, within `--since`), and the ledger what
-    of that is accounted for. Exits 0 whatever it found, 75 if it could not look.
+    It asks Vapi for what was updated since the last sweep (the first time, within 24 hours), and the ledger what of
+    that is accounted for. Exits 0 whatever it found, 75 if it could not look.
 
     Parameters
     ----------
     once
         Sweep once and end; otherwise every AFTERCALL_SWEEP_EVERY_S.
     since
-        How far back the first sweep looks: 90m, 24h, 7d. Vapi keeps calls of pay-as-you-go accounts for 14 days.
+        Look at least so far back: 90m, 24h, 7d. Vapi keeps calls of pay-as-you-go accounts for 14 days.
 
     """
-    settings, since_s = load(os.environ), seconds_of(since, "--since")
+    settings, since_s = load(os.environ), None if since is None else seconds_of(since, "--since")
     require(settings, vapi=True)
     _require_ledger(settings)
     start_telemetry()
@@ -61,7 +60,7 @@ async def start_sweep(process: Process) -> None:
     if not process.settings.keeps_ledger:
         logger().warning("sweep.off", detail="AFTERCALL_SUBSCRIBERS has no ledger, which alone knows what came in")
         return
-    await _start(process, seconds_of(SINCE, "--since"))
+    await _start(process, None)
 
 
 def _require_ledger(settings: Settings) -> None:
@@ -69,7 +68,7 @@ def _require_ledger(settings: Settings) -> None:
         raise SettingsError(["AFTERCALL_SUBSCRIBERS has no ledger, and only the ledger knows which calls came in"])
 
 
-async def _start(process: Process, since_s: float) -> None:
+async def _start(process: Process, since_s: float | None) -> None:
     accounts = await _accounts(process, since_s)
     process.run(_keep_sweeping(accounts, process.settings.sweep_every_s), "sweep")
 
@@ -81,17 +80,26 @@ async def _keep_sweeping(accounts: list[Sweeping], every_s: float) -> None:
 
 
 async def _sweep_account(sweeping: Sweeping) -> bool:
-    """Sweep one account; whether it could be: the trouble of one is none of another's."""
+    """Sweep one account; whether it could be: the trouble of one is none of another's, and none of the process."""
     try:
         return await sweep_account(sweeping) is not None
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        _not_done(sweeping.account, "the connection was closed")  # by aiormq, which cancels those who wait
     except FAILURES as error:
-        logger().warning(
-            "sweep.finished", account=sweeping.account, detail=f"not done: {error or type(error).__name__}"
-        )
-        return False
+        _not_done(sweeping.account, str(error) or type(error).__name__)
+    except Exception as error:  # noqa: BLE001  # a bug in judging one call must not end the process of all roles
+        _not_done(sweeping.account, f"{type(error).__name__}: {error}", exc_info=error)
+    return False
 
 
-async def _once(settings: Settings, since_s: float) -> int:
+def _not_done(account: str, why: str, **more: Any) -> None:
+    forget_gauge(account)
+    logger().warning("sweep.finished", account=account, detail=f"not done: {why}", **more)
+
+
+async def _once(settings: Settings, since_s: float | None) -> int:
     async with AsyncExitStack() as stack:
         process = Process(settings, stack)
         accounts = await _accounts(process, since_s)
@@ -108,17 +116,17 @@ async def _cancel_when_stopping(process: Process, sweeping: "asyncio.Future[list
     sweeping.cancel()
 
 
-async def _always(settings: Settings, since_s: float) -> int:
+async def _always(settings: Settings, since_s: float | None) -> int:
     async with AsyncExitStack() as stack:
         process = Process(settings, stack)
         await process.serve_probes()
         await _start(process, since_s)
         process.has_started = True
         await process.stopping.wait()
-    return DONE
+    return BUG if process.has_failed else DONE
 
 
-async def _accounts(process: Process, since_s: float) -> list[Sweeping]:
+async def _accounts(process: Process, since_s: float | None) -> list[Sweeping]:
     settings = process.settings
     books = await process.stack.enter_async_context(open_ledger(settings))
     publisher = process.publisher()

@@ -25,6 +25,7 @@ LIMIT: Final = 100
 MOST: Final = 1000
 """What Vapi lists at once at the most; asked for only where a slice cannot be halved, for calls are heavy."""
 LONGEST_SLICE_S: Final = 3600.0
+FIRST_LOOK_S: Final = 86400.0
 OVERLAP_S: Final = 900.0
 """How far each sweep looks back behind the last: Vapi's own clock and writes may be late."""
 BACKLOG_MAX: Final = 1000
@@ -61,7 +62,7 @@ class Sweeping(msgspec.Struct, frozen=True, kw_only=True):
     publish: Publish
     backlog: Callable[[], Awaitable[int]]
     grace_s: float
-    since_s: float
+    since_s: float | None = None
     ledger_wait_s: float = 30.0
     clock: Callable[[], float] = time.time
 
@@ -85,17 +86,25 @@ async def sweep(sweeping: Sweeping) -> Found | None:
     """
     began, now = time.perf_counter(), sweeping.clock()
     if not await _ledger_is_current(sweeping, now):
-        with suppress(KeyError):  # absent already
-            CALLS_UNACCOUNTED.remove(sweeping.account)
+        forget_gauge(sweeping.account)
         logger().warning("sweep.finished", account=sweeping.account, detail="the ledger is behind: nothing was judged")
         return None
     whole = Slice(round(await _begin(sweeping, now), 3), round(now - sweeping.grace_s, 3))
     found = Found(Counter(), whole.until)
     async for part, listed in _slices(sweeping.list_calls, whole):
         await _judge(sweeping, listed, found, now)
+        if len(listed) >= MOST:
+            found.earliest = min(found.earliest, part.since)
+            logger().warning("sweep.cut_short", account=sweeping.account, detail=f"{MOST} calls or more in 1 ms")
         await sweeping.books.set_watermark(sweeping.account, min(part.until, found.earliest))
     _tell(sweeping.account, found, time.perf_counter() - began)
     return found
+
+
+def forget_gauge(account: str) -> None:
+    """Take back the account's number of unaccounted calls: nobody knows it now, and an old one would mislead."""
+    with suppress(KeyError):  # absent already
+        CALLS_UNACCOUNTED.remove(account)
 
 
 async def _ledger_is_current(sweeping: Sweeping, now: float) -> bool:
@@ -110,8 +119,11 @@ async def _ledger_is_current(sweeping: Sweeping, now: float) -> bool:
 
 
 async def _begin(sweeping: Sweeping, now: float) -> float:
+    """Behind the last sweep; as far back as the operator asks, or as one who never swept looks."""
     watermark = await sweeping.books.watermark(sweeping.account)
-    return now - sweeping.since_s if watermark is None else min(watermark, now - sweeping.grace_s) - OVERLAP_S
+    if watermark is None:
+        return now - (sweeping.since_s or FIRST_LOOK_S)
+    return min(watermark - OVERLAP_S, now - sweeping.grace_s - OVERLAP_S, now - (sweeping.since_s or 0))
 
 
 async def _slices(list_calls: ListCalls, whole: Slice) -> AsyncIterator[tuple[Slice, list[Any]]]:

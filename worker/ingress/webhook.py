@@ -189,6 +189,7 @@ async def _parked(
             f"{OURS}source": "webhook",
             f"{OURS}received-at": iso(received_at),
             f"{OURS}attempt": 1,
+            f"{OURS}first-attempt-at": iso(received_at),
         },
         content_encoding=encoding,
     )
