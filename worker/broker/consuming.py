@@ -145,7 +145,7 @@ class Consuming:
         """Settle a delivery; None if it could not be, and is the broker's again."""
         try:
             return await deliver(incoming, self.queue, self._settler)
-        except PublishFailed as error:
+        except (PublishFailed, TimeoutError) as error:
             self._unsettled(incoming, str(error))
             self.session.rebuild()
         except (AMQPError, ChannelInvalidStateError, OSError) as error:

@@ -25,6 +25,8 @@ HANDLE_MAX_S: Final = 45.0
 PUBLISH_MAX_S: Final = 15.0
 """Together about a minute: a delivery held longer is one that the broker's own timeout may take away."""
 
+ACK_S: Final = 5.0
+
 Publish = Callable[[Message], Awaitable[None]]
 Handle = Callable[[Delivery, float], Awaitable[tuple[Message, ...]]]
 """Decode and handle a delivery at an instant: a consumer, bound to all it needs."""
@@ -44,14 +46,16 @@ class Settler(msgspec.Struct, frozen=True):
 async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settler) -> Settlement:
     """Settle one delivery: what it led to is safe at the broker before it is acknowledged.
 
-    Raises `PublishFailed` if that could not be; the delivery is then still the broker's, which hands it out again.
+    Raises `PublishFailed` if that could not be, and `TimeoutError` if the broker took no acknowledgement; the delivery
+    is then still the broker's, which hands it out again.
     Cancelled, it settles nothing: the broker redelivers, and no attempt is counted.
     """
     began, now = time.perf_counter(), settler.clock()
     delivery = read(incoming, queue)
     settlement = settle(delivery, await _hear(settler, delivery, now), schedule=settler.schedule, now=settler.clock())
     settlement = await _publish(settlement, delivery, settler)
-    await incoming.ack()
+    async with asyncio.timeout(ACK_S):
+        await incoming.ack()
     _tell(settlement, delivery, time.perf_counter() - began, now)
     return settlement
 

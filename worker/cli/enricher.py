@@ -20,7 +20,8 @@ from worker.clients.ledger.ledger import open_ledger
 from worker.clients.vapi import VapiClient
 from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, DRIFT
 
-IN_HAND_MAX_S: Final = 30.0
+IN_HAND_MAX_S: Final = 10.0
+"""What is left then of the 45 s that a delivery is handled is enough for a fetch, if Vapi comes back meanwhile."""
 EMITTED: Final = ("enriched", "amended")
 
 
