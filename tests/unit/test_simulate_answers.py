@@ -3,13 +3,15 @@ from datetime import UTC, datetime
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from worker.simulate.account import EndedCall, Stage
+from worker.simulate.account import Account, EndedCall, Stage
 from worker.simulate.api.answers import answer_fetch, refuse
 from worker.simulate.api.documents import Documents
 from worker.simulate.api.listing import parse_listing
 from worker.simulate.faults import CallFaults
-from worker.simulate.script.outlines import outline_call
+from worker.simulate.script.outlines import iso, outline_call
 from worker.simulate.send import Answer, BackoffPlan
 from worker.simulate.webhooks import FORGED_REPORT, REPEATED_REPORT, REPORT, forge, plan_webhooks
 
@@ -124,6 +126,29 @@ def test_the_list_leaves_out_what_a_fetch_would_not_find() -> None:
     calls = [ended(1, CallFaults(is_gone=True)), ended(2, CallFaults(not_found_s=5)), ended(3)]
 
     assert parse_listing({}).choose(calls, ENDED_AT + 1) == [calls[2]]
+
+
+@given(
+    lates=st.lists(st.tuples(st.floats(0, 100), st.sampled_from([0.0, 7.0]), st.sampled_from([0.0, 9.0])), max_size=30),
+    age_s=st.floats(0, 120),
+    bounds=st.tuples(
+        st.sampled_from(["Gt", "Ge"]), st.floats(-100, 120), st.sampled_from(["Lt", "Le"]), st.floats(0, 99)
+    ),
+)
+def test_the_index_by_last_change_leaves_out_no_call_that_the_list_would_show(
+    lates: list[tuple[float, float, float]], age_s: float, bounds: tuple[str, float, str, float]
+) -> None:
+    account, now = Account(), ENDED_AT + age_s
+    for number, (at, in_progress_s, more_s) in enumerate(lates):
+        faults = CallFaults(in_progress_s=in_progress_s, unfinished_s=in_progress_s + more_s)
+        account.add(ended(number, faults, ENDED_AT + at))
+    (after, since, before, length_s) = bounds
+    query = {f"updatedAt{after}": iso(ENDED_AT + since), f"updatedAt{before}": iso(ENDED_AT + since + length_s)}
+    listing = parse_listing(query)
+
+    few = account.updated_between(*listing.updated_between, now)
+
+    assert listing.choose(few, now) == listing.choose(account.calls.values(), now)
 
 
 @pytest.mark.parametrize("query", [{"limit": "1001"}, {"limit": "many"}, {"createdAtGt": "yesterday"}])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.tolerant_json import NotJson, decode, parse
+from consumers.tolerant_json import NotJson, decode, mend, parse
 from tests.unit.builders import JSON, SAMPLES
 
 
@@ -40,6 +40,16 @@ def test_whatever_is_read_can_be_written_again(value: object) -> None:
     """`json.dumps` writes NaN, infinities, integers of any size and lone surrogates, as senders do."""
     read = parse(json.dumps(value).encode())
     assert orjson.loads(orjson.dumps(read)) == read
+
+
+@given(st.lists(ANY_TEXT | st.sampled_from(["\\", "\ud83d", "\ude00", "\\ud83d", "\\\ud83d"])).map("".join))
+def test_what_is_mended_is_read_as_before_and_fast_unless_a_half_follows_a_backslash(text: str) -> None:
+    body = json.dumps([text]).encode()
+    mended = mend(body)
+
+    assert parse(mended) == parse(body)
+    if "\\" not in text:
+        assert orjson.loads(mended) == parse(body)
 
 
 @given(st.binary(max_size=40))

@@ -13,32 +13,33 @@ from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import AMQPError
 
 from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused, CallUnreadable
-from consumers.ledger import LedgerAway
+from consumers.outcomes import DatabaseAway
 from worker.broker.publisher import Publisher, PublishFailed
 from worker.broker.topology import enrich_queue
-from worker.cli.durations import seconds_of
+from worker.cli.arguments import Flag, seconds_of
 from worker.cli.exit_codes import BUG, DONE, TRY_AGAIN
 from worker.cli.process import Process
 from worker.clients.ledger.ledger import open_ledger
 from worker.ingress.sweep import Sweeping, forget_gauge
 from worker.ingress.sweep import sweep as sweep_account
-from worker.operate.telemetry import logger, start_telemetry
+from worker.operate.telemetry import ROLE_INFO, logger, start_telemetry
 from worker.settings import Settings, SettingsError, load, require
 
 FAILURES: Final = (
     *(ApiUnavailable, CallNotFound, CallRefused, CallUnreadable),
-    *(LedgerAway, PublishFailed, AMQPError, OSError, TimeoutError),
+    *(DatabaseAway, PublishFailed, AMQPError, OSError, TimeoutError),
 )
 CONNECT_S: Final = 15.0
 
 
-def sweep(*, once: bool = False, since: str | None = None) -> int:
+def sweep(*, once: Flag = False, since: str | None = None) -> int:
     """Find ended calls at Vapi that never came in, and send them in at the front.
 
     Example: aftercall sweep --once --since 7d
 
-    It asks Vapi for what was updated since the last sweep (the first time, within 24 hours), and the ledger what of
-    that is accounted for. Exits 0 whatever it found, 75 if it could not look.
+    It asks Vapi for what was updated since the last sweep (the first time, within 24 hours), or since a call that was
+    only on its way then (at the most 14 days), and the ledger what of that is accounted for. Exits 0 whatever it found,
+    75 if it could not look.
 
     Parameters
     ----------
@@ -121,6 +122,7 @@ async def _always(settings: Settings, since_s: float | None) -> int:
         process = Process(settings, stack)
         await process.serve_probes()
         await _start(process, since_s)
+        ROLE_INFO.labels("sweep").set(1)
         process.has_started = True
         await process.stopping.wait()
     return BUG if process.has_failed else DONE

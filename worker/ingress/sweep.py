@@ -1,6 +1,5 @@
 """The sweep: list what ended at Vapi, and send in at the front what nobody has told us of.
 
-Vapi lists calls newest first, without pages: a slice of `updatedAt` that comes back full is halved until it does not.
 A call counts as known when the ledger says so, and the ledger is believed only once it has written the sweep's own
 note: what was enriched before that note is then in it.
 """
@@ -9,22 +8,21 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from consumers.ledger import Standing
 from consumers.messages import Message, pack
 from consumers.notifications import write_notification
 from consumers.settling import note
-from consumers.sweep import ListedCall, Slice, ended_calls, report_of
-from worker.operate.telemetry import CALLS_UNACCOUNTED, SWEEP_CALLS, logger, new_traceparent
+from consumers.slices import MOST, Slice
+from consumers.sweep import ListedCall, ended_calls, judge, report_of, watermark_at
+from worker.ingress.listing import ListCalls, slices
+from worker.operate.telemetry import CALLS_UNACCOUNTED, SWEEP_CALLS, at_zero, logger, new_traceparent
 
-LIMIT: Final = 100
-MOST: Final = 1000
-"""What Vapi lists at once at the most; asked for only where a slice cannot be halved, for calls are heavy."""
-LONGEST_SLICE_S: Final = 3600.0
 FIRST_LOOK_S: Final = 86400.0
 OVERLAP_S: Final = 900.0
 """How far each sweep looks back behind the last: Vapi's own clock and writes may be late."""
@@ -32,19 +30,19 @@ BACKLOG_MAX: Final = 1000
 """Notifications waiting to be enriched, above which the sweep sends nothing more in: it will find it again."""
 
 LOOK_EVERY_S: Final = 0.2
+VERDICTS: Final = ("unfinished", "known", "swept", "behind")
 
-ListCalls = Callable[[Slice, int], Awaitable[list[Any]]]
 Publish = Callable[[Message], Awaitable[None]]
 
 
 class Books(Protocol):
     """What the sweep asks the ledger."""
 
-    async def accounted(self, account: str, call_ids: list[str], now: float) -> set[str]:
-        """Those of the calls that are accounted for."""
+    async def standings(self, account: str, call_ids: list[str], now: float) -> Mapping[str, Standing]:
+        """Those of the calls that are accounted for, and how."""
 
     async def watermark(self, account: str) -> float | None:
-        """Up to which `updatedAt` (epoch seconds) every call was accounted for, if a sweep ever ended."""
+        """Up to which `updatedAt` (epoch seconds) every call was settled, if a sweep ever ended."""
 
     async def set_watermark(self, account: str, at: float) -> None:
         """Remember it."""
@@ -68,10 +66,10 @@ class Sweeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct):
-    """What a sweep found: verdicts counted, and the earliest call that is not accounted for."""
+    """What a sweep found: verdicts counted, and the first `updatedAt` of a call that is not settled."""
 
     verdicts: Counter[str]
-    earliest: float
+    unsettled_since: float
 
     @property
     def unaccounted(self) -> int:
@@ -85,18 +83,19 @@ async def sweep(sweeping: Sweeping) -> Found | None:
     Raises what listing or publishing raises; what was swept till then is known, and the next sweep goes on from there.
     """
     began, now = time.perf_counter(), sweeping.clock()
+    at_zero(SWEEP_CALLS, (sweeping.account,), VERDICTS)
     if not await _ledger_is_current(sweeping, now):
         forget_gauge(sweeping.account)
         logger().warning("sweep.finished", account=sweeping.account, detail="the ledger is behind: nothing was judged")
         return None
     whole = Slice(round(await _begin(sweeping, now), 3), round(now - sweeping.grace_s, 3))
     found = Found(Counter(), whole.until)
-    async for part, listed in _slices(sweeping.list_calls, whole):
+    async for part, listed in slices(sweeping.list_calls, whole):
         await _judge(sweeping, listed, found, now)
         if len(listed) >= MOST:
-            found.earliest = min(found.earliest, part.since)
+            found.unsettled_since = min(found.unsettled_since, part.since)
             logger().warning("sweep.cut_short", account=sweeping.account, detail=f"{MOST} calls or more in 1 ms")
-        await sweeping.books.set_watermark(sweeping.account, min(part.until, found.earliest))
+        await sweeping.books.set_watermark(sweeping.account, watermark_at(part.until, found.unsettled_since, now))
     _tell(sweeping.account, found, time.perf_counter() - began)
     return found
 
@@ -126,31 +125,17 @@ async def _begin(sweeping: Sweeping, now: float) -> float:
     return min(watermark - OVERLAP_S, now - sweeping.grace_s - OVERLAP_S, now - (sweeping.since_s or 0))
 
 
-async def _slices(list_calls: ListCalls, whole: Slice) -> AsyncIterator[tuple[Slice, list[Any]]]:
-    """The listed calls slice by slice, oldest first, none of them cut short by the limit."""
-    since, length_s = whole.since, LONGEST_SLICE_S
-    while since < whole.until:
-        part = whole.part(since, length_s)
-        listed = await list_calls(part, MOST if part.is_shortest else LIMIT)
-        if len(listed) >= LIMIT and not part.is_shortest:
-            length_s = part.length_s / 2
-            continue
-        yield part, listed
-        since, length_s = part.until, min(LONGEST_SLICE_S, length_s * 2)
-
-
-async def _judge(sweeping: Sweeping, listed: list[Any], found: Found, now: float) -> None:
+async def _judge(sweeping: Sweeping, listed: list[msgspec.Raw], found: Found, now: float) -> None:
     ended = list(ended_calls(listed, before=now - sweeping.grace_s))
-    found.verdicts["unfinished"] += len(listed) - len(ended)
-    known = await sweeping.books.accounted(sweeping.account, [call.id for call in ended], now) if ended else set()
-    found.verdicts["known"] += len(known)
-    missing = sorted((call for call in ended if call.id not in known), key=lambda call: call.ended_at)
+    standings = await sweeping.books.standings(sweeping.account, [call.id for call in ended], now) if ended else {}
+    judgement = judge(ended, standings)
+    missing = judgement.missing
+    found.unsettled_since = min(found.unsettled_since, judgement.unsettled_since)
     is_behind = bool(missing) and await sweeping.backlog() > BACKLOG_MAX
-    for call in missing:
-        found.earliest = min(found.earliest, call.updated_at)
-        found.verdicts["behind" if is_behind else "swept"] += 1
-        if not is_behind:
-            await _send_in(sweeping, call)
+    found.verdicts.update(unfinished=len(listed) - len(ended), known=len(ended) - len(missing))
+    found.verdicts["behind" if is_behind else "swept"] += len(missing)
+    for call in [] if is_behind else missing:
+        await _send_in(sweeping, call)
 
 
 async def _send_in(sweeping: Sweeping, call: ListedCall) -> None:

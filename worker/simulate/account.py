@@ -1,5 +1,7 @@
 """The simulated account: the calls that ended, what was sent about each, and how its fetches were answered."""
 
+import math
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -59,6 +61,11 @@ class EndedCall:
             case Stage.FINAL:
                 return self.outline.ended_at + self.faults.unfinished_s
 
+    @property
+    def final_at(self) -> float:
+        """When Vapi changes the call for the last time (epoch seconds): never before any other change of it."""
+        return self.updated_at(math.inf)
+
     def tell(self) -> dict[str, Any]:
         """Return the call's story as JSON, for the control door."""
         return {
@@ -83,10 +90,19 @@ class Account:
     def __init__(self) -> None:
         self.calls: dict[str, EndedCall] = {}
         self.answers: Counter[int] = Counter()
+        self._by_final_at: list[EndedCall] = []
 
     def add(self, call: EndedCall) -> None:
         """Enter a call that ended."""
         self.calls[call.outline.id] = call
+        insort(self._by_final_at, call, key=_final_at)
+
+    def updated_between(self, since: float, until: float, now: float) -> list[EndedCall]:
+        """Return all calls that were updated then, seen from `now`, and a few others, without a look at the rest."""
+        calls = self._by_final_at
+        after = bisect_right(calls, until, key=_final_at)
+        young = bisect_left(calls, now, lo=after, key=_final_at)  # what is not final yet may have any time before
+        return [*calls[bisect_left(calls, since, key=_final_at) : after], *calls[young:]]
 
     def tell(self) -> dict[str, Any]:
         """Return the whole account as JSON: each call's story, and all answers of the API by status."""
@@ -95,3 +111,7 @@ class Account:
             "answers": {str(status): count for status, count in self.answers.items()},
             "calls": [call.tell() for call in self.calls.values()],
         }
+
+
+def _final_at(call: EndedCall) -> float:
+    return call.final_at

@@ -1,6 +1,7 @@
 """The filters of `GET /call`, as documented: times of creation and of the last change, identities, a limit."""
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from worker.simulate.script.outlines import PHONE_NUMBER_ID, to_milliseconds
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {"Gt": gt, "Lt": lt, "Ge": ge, "Le": le}
 _DEFAULT_LIMIT, _MAX_LIMIT = 100, 1000
+_MILLISECOND_S = 0.001
 _IDENTITIES = ("id", "assistantId", "phoneNumberId")
 
 
@@ -21,6 +23,14 @@ class Listing:
     identities: dict[str, str]
     bounds: tuple[tuple[str, str, float], ...]
     limit: int
+
+    @property
+    def updated_between(self) -> tuple[float, float]:
+        """Between which instants (epoch seconds) the filters want the last change, and a millisecond more."""
+        bounds = [(how, at) for name, how, at in self.bounds if name == "updatedAt"]
+        since = max((at for how, at in bounds if how.startswith("G")), default=-math.inf)
+        until = min((at for how, at in bounds if how.startswith("L")), default=math.inf)
+        return since - _MILLISECOND_S, until + _MILLISECOND_S
 
     def choose(self, calls: Iterable[EndedCall], now: float) -> list[EndedCall]:
         """Return the calls that match at `now` (epoch seconds), newest first."""

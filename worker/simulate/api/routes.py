@@ -96,8 +96,9 @@ class Api:
         except ValueError as error:
             return refuse(400, [str(error)])
         now = self._clock()
+        candidates = self._account.updated_between(*listing.updated_between, now)
         bodies = []
-        for nth, ended in enumerate(listing.choose(self._account.calls.values(), now), 1):
+        for nth, ended in enumerate(listing.choose(candidates, now), 1):
             bodies.append(self._documents.serve(ended, now))
             if nth % _CALLS_AT_A_STRETCH == 0:
                 await asyncio.sleep(0)
