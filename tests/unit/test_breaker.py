@@ -9,15 +9,16 @@ from worker.clients.breaker import Breaker
 class Api:
     """Answers a probe, or says why not; counts how often it was asked."""
 
-    def __init__(self, *, is_up: bool) -> None:
+    def __init__(self, *, is_up: bool, retry_after: float | None = None) -> None:
         self.is_up = is_up
+        self.retry_after = retry_after
         self.asked = 0
 
     async def probe(self) -> None:
         self.asked += 1
         await asyncio.get_running_loop().run_in_executor(None, int)  # as a request would, it lets others run
         if not self.is_up:
-            raise ApiUnavailable("Vapi answers 503")
+            raise ApiUnavailable("Vapi answers 503", self.retry_after)
 
 
 async def running(breaker: Breaker, check: Callable[[], bool]) -> None:
@@ -98,3 +99,23 @@ async def test_a_retry_after_is_waited_out_before_the_first_probe() -> None:
 
     assert loop.time() - began >= 0.3
     assert api.asked == 1
+
+
+async def test_a_retry_after_of_the_probes_own_answer_is_waited_out_too() -> None:
+    api = Api(is_up=False, retry_after=0.3)
+    breaker = Breaker("default", api.probe, pause_min_s=0.01)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    breaker.open("down")
+
+    await running(breaker, lambda: api.asked >= 2)
+
+    assert loop.time() - began >= 0.3
+
+
+async def test_no_retry_after_keeps_the_probe_waiting_for_longer_than_its_longest_pause() -> None:
+    api = Api(is_up=False, retry_after=3600)
+    breaker = Breaker("default", api.probe, pause_min_s=0.01, pause_max_s=0.1)
+    breaker.open("429", 3600)
+
+    await running(breaker, lambda: api.asked >= 3)

@@ -1,33 +1,37 @@
 """The enricher's parts: for each account a consumer of its queue, with the account's key and rate."""
 
+import asyncio
 import time
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Final, get_args
 
 from consumers.drift import drift_of
 from consumers.enrich import IsKnown, Policy, enrich
 from consumers.enriched import EnrichedCall
-from consumers.ledger import LedgerAway
+from consumers.merge import Source
 from consumers.messages import Delivery, Message
 from consumers.notifications import read_notification
+from consumers.outcomes import DatabaseAway
 from consumers.redaction import redactor
 from consumers.timestamps import instant
 from worker.broker.deliver import Handle
 from worker.broker.topology import enrich_queue
 from worker.cli.process import Process
 from worker.clients.breaker import Breaker
-from worker.clients.ledger.ledger import open_ledger
 from worker.clients.vapi import VapiClient
-from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, DRIFT
+from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, CALL_END_TO_RECEIPT_SECONDS, DRIFT, at_zero
 
 IN_HAND_MAX_S: Final = 10.0
-"""What is left then of the 45 s that a delivery is handled is enough for a fetch, if Vapi comes back meanwhile."""
+KNOWN_MAX_S: Final = 10.0
+"""What both leave of the client's deadline is enough for a fetch, if Vapi comes back meanwhile."""
 EMITTED: Final = ("enriched", "amended")
 
 
 async def start_enricher(process: Process) -> None:
     """Enrich the calls of every account."""
     settings = process.settings
+    at_zero(CALL_END_TO_EMIT_SECONDS, get_args(Source))
     policy = Policy(
         emit_after_s=settings.emit_after_s,
         give_up_after_s=settings.give_up_after_s,
@@ -45,11 +49,12 @@ async def _ask_ledger(process: Process) -> IsKnown:
     """Ask the ledger, if there is one, whether a call went out; if it cannot answer, the call goes out."""
     if not process.settings.keeps_ledger:
         return _nobody_knows
-    ledger = await process.stack.enter_async_context(open_ledger(process.settings))
+    ledger = await process.ledger()
 
     async def is_known(account: str, call_id: str) -> bool:
-        with suppress(LedgerAway):
-            story = await ledger.story(call_id)
+        with suppress(DatabaseAway, TimeoutError):
+            async with asyncio.timeout(KNOWN_MAX_S):
+                story = await ledger.story(call_id)
             return any(event.account == account and event.kind in EMITTED for event in story)
         return False
 
@@ -62,10 +67,11 @@ async def _nobody_knows(_account: str, _call_id: str) -> bool:
 
 def _enricher(client: VapiClient, policy: Policy) -> Handle:
     async def handle(delivery: Delivery, now: float) -> tuple[Message, ...]:
+        fetch_call = partial(client.fetch_call, end_at=client.deadline())
         notification = read_notification(delivery, now)
         if client.breaker.is_open and not notification.journey.version:
             await _wait_if_nearly_due(client.breaker, notification.ended_at + policy.emit_after_s - now)
-        return await enrich(notification, fetch_call=client.fetch_call, policy=policy)
+        return await enrich(notification, fetch_call=fetch_call, policy=policy)
 
     return handle
 
@@ -79,6 +85,8 @@ async def _wait_if_nearly_due(breaker: Breaker, left_s: float) -> None:
 def _observe(enriched: EnrichedCall) -> None:
     for what in drift_of(enriched):
         DRIFT.labels(what).inc()
-    ended_at = instant(enriched.timeline.ended_at)
+    ended_at, received_at = instant(enriched.timeline.ended_at), instant(enriched.timeline.received_at)
     if enriched.version == 1 and ended_at is not None:
         CALL_END_TO_EMIT_SECONDS.labels(enriched.provenance.source).observe(max(0.0, time.time() - ended_at))
+        if received_at is not None:
+            CALL_END_TO_RECEIPT_SECONDS.observe(max(0.0, received_at - ended_at))

@@ -1,11 +1,10 @@
 """Vapi's API: fetching a call, with tries for the seconds; what takes longer is the tiers' matter."""
 
+import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
-from urllib.parse import quote, urlencode
+from typing import Final
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -21,35 +20,34 @@ from tenacity.wait import wait_base
 from yarl import URL
 
 from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused, CallUnreadable
-from consumers.sweep import Slice
+from consumers.slices import Slice
 from consumers.timestamps import iso
-from consumers.tolerant_json import NotJson, parse
 from worker.clients.breaker import Breaker
 from worker.clients.rate import Rate, RateExceeded
-from worker.operate.telemetry import VAPI_REQUEST_SECONDS, VAPI_REQUESTS
+from worker.clients.vapi_http import asked_wait_s, call_path, read_body
+from worker.operate.telemetry import VAPI_REQUEST_SECONDS, VAPI_REQUESTS, status_label
 from worker.settings import Account
 
 TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5, sock_connect=3, sock_read=10)
-ANSWERS: Final = frozenset({200, 400, 404})
-"""What the API says while it works, whatever it thinks of the request."""
-RETRY_AFTER_MAX_S: Final = 3600.0
-LATE_TURN_S: Final = 5.0
-"""How long past the budget a try may wait for its turn: it has waited out a `Retry-After` to get there."""
 TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
 # Cloudflare stands before the API and blocks unusual clients.
 USER_AGENT: Final = "aftercall (+https://github.com/aftercall/aftercall)"
 
 
 class Patience(msgspec.Struct, frozen=True):
-    """How long one fetch may take, and how large an answer may be once it is unpacked.
+    """How long one fetch may take (seconds), and how large an answer may be once it is unpacked.
 
-    No try begins later than `budget_s`; between tries are up to `backoff_s`, doubled each time, and what Vapi asks for.
+    Everything ends within `whole_s`, of which the last `probe_s` are the probe's. No try is planned for later than
+    `budget_s`, and none begins with less than `try_min_s` to the end of them all; between tries are up to `backoff_s`,
+    doubled each time, and what Vapi asks for.
     """
 
+    whole_s: float = 40.0
+    probe_s: float = 10.0
+    try_min_s: float = 5.0
     budget_s: float = 20.0
     tries_max: int = 5
     backoff_s: float = 0.5
-    turn_wait_max_s: float = 20.0
     body_max_bytes: int = 2**27
 
 
@@ -66,10 +64,13 @@ class _Passing(Exception):
 
 
 def vapi_session(concurrency: int, timeout: aiohttp.ClientTimeout = TIMEOUT) -> aiohttp.ClientSession:
-    """The HTTP client for one account: as many connections as deliveries in hand, no cookies, no redirects kept."""
-    # aiohttp would stop at 100 connections by default, whatever the prefetch is.
+    """The HTTP client for one account: as many connections as deliveries in hand, no cookies, no redirects kept.
+
+    The probe and the sweep have one each besides, or many slow fetches would make Vapi seem away.
+    """
+    connections = concurrency + 2  # aiohttp would stop at 100 by default, whatever the prefetch is
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=concurrency, limit_per_host=concurrency),
+        connector=aiohttp.TCPConnector(limit=connections, limit_per_host=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
         timeout=timeout,
@@ -94,51 +95,58 @@ class VapiClient:
         self._rate = Rate(account.vapi_rate, clock=clock)
         self.breaker = Breaker(account.name, self.probe)
 
-    async def fetch_call(self, call_id: str) -> bytes:
-        """The body of `GET /call/<id>`; a `FetchCall`, and raises as one does.
+    def deadline(self) -> float:
+        """The end, by the client's clock, of a fetch that is asked for now."""
+        return self._clock() + self._patience.whole_s
+
+    async def fetch_call(self, call_id: str, *, end_at: float | None = None) -> bytes:
+        """The body of `GET /call/<id>`, or what is wrong, before `end_at`; a `FetchCall`, and raises as one does.
 
         A refused key, an API that is down, slow or limiting, and our own rate limit are `ApiUnavailable`: a cause that
         all calls share. 404, a refused id and an unreadable answer are the call's own; and so is a failure that this
         call meets again and again while the API answers others.
         """
-        return await self._fetch(f"/call/{_segment(call_id)}")
+        return await self._fetch(call_path(call_id), self.deadline() if end_at is None else end_at)
 
-    async def _fetch(self, path: str) -> bytes:
+    async def _fetch(self, path: str, end_at: float) -> bytes:
+        tries_end_at = end_at - self._patience.probe_s
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Passing),
             wait=_Wait(self._patience.backoff_s),
-            stop=stop_before_delay(self._patience.budget_s) | stop_after_attempt(self._patience.tries_max),
+            stop=stop_before_delay(self._left_s(tries_end_at)) | stop_after_attempt(self._patience.tries_max),
             reraise=True,
         )
         try:
-            return await retrying(self._try, path, self._clock() + self._patience.budget_s)
+            return await retrying(self._try, path, tries_end_at)
         except _Passing as last:
             raise await self._judged(last.as_outcome) from last
 
-    async def list_calls(self, part: Slice, limit: int) -> list[Any]:
-        """The calls updated within a slice of time, at most `limit`, as `GET /call` lists them.
+    def _left_s(self, tries_end_at: float) -> float:
+        """How long a try may still wait to begin."""
+        return min(self._patience.budget_s, tries_end_at - self._patience.try_min_s - self._clock())
 
-        Raises `ApiUnavailable`, or `CallUnreadable` for an answer that is no list.
+    async def list_calls(self, part: Slice, limit: int) -> bytes:
+        """The body of `GET /call` for the calls updated within a slice of time, at most `limit`.
+
+        Raises as `fetch_call` does.
         """
         query = {"updatedAtGe": iso(part.since), "updatedAtLt": iso(part.until), "limit": str(limit)}
-        body = await self._fetch(f"/call?{urlencode(query)}")
-        try:
-            listed = parse(body)
-        except NotJson as error:
-            raise CallUnreadable(f"Vapi's list is not JSON: {error}") from error
-        if not isinstance(listed, list):
-            raise CallUnreadable("Vapi's list is no list")
-        return listed
+        return await self._fetch(f"/call?{urlencode(query)}", self.deadline())
 
     async def probe(self) -> None:
-        """Ask for the newest call, whichever it is. Raises `ApiUnavailable` unless Vapi answers."""
+        """Ask for the newest call, whichever it is. Raises `ApiUnavailable` unless Vapi lists it in time.
+
+        Nothing but 200 will do: where this request is answered 400 or 404, somebody else answers.
+        """
         try:
-            async with self._get("/call?limit=1") as answer:
-                VAPI_REQUESTS.labels(self._account.name, str(answer.status)).inc()
-                if answer.status not in ANSWERS:
-                    raise self._unavailable(answer.status)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ApiUnavailable(f"Vapi cannot be reached: {error or type(error).__name__}") from error
+            async with asyncio.timeout(self._patience.probe_s), self._get("/call?limit=1") as answer:
+                VAPI_REQUESTS.labels(self._account.name, status_label(answer.status)).inc()
+                if answer.status != 200:  # noqa: PLR2004
+                    raise self._unavailable(answer.status, asked_wait_s(answer))
+        except TimeoutError as error:
+            raise ApiUnavailable("Vapi does not answer in time") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise ApiUnavailable(f"Vapi cannot be reached: {error}") from error
 
     async def _judged(self, outcome: Exception) -> Exception:
         """What a failure is that outlasted every try: everyone's, or this call's alone."""
@@ -146,18 +154,18 @@ class VapiClient:
             return CallUnreadable(f"{outcome.reason} for this call, though it answers others")
         return outcome
 
-    async def _try(self, path: str, end_at: float) -> bytes:
+    async def _try(self, path: str, tries_end_at: float) -> bytes:
         if self.breaker.is_open:
             raise ApiUnavailable(self.breaker.reason, is_outage=True)
         try:
-            await self._rate.turn(min(self._patience.turn_wait_max_s, end_at - self._clock() + LATE_TURN_S))
+            await self._rate.turn(self._left_s(tries_end_at))
         except RateExceeded as error:
             raise ApiUnavailable(str(error), error.wait_s) from error
         began = time.perf_counter()
         status = "error"
         try:
-            async with self._get(path) as answer:
-                status = str(answer.status)
+            async with asyncio.timeout(tries_end_at - self._clock()), self._get(path) as answer:
+                status = status_label(answer.status)
                 return await self._read(answer)
         except aiohttp.ClientPayloadError as error:
             raise _Passing(CallUnreadable(f"Vapi's answer was cut off: {error}")) from error
@@ -183,8 +191,8 @@ class VapiClient:
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         if answer.status == 200:  # noqa: PLR2004
             self._rate.speed_up()
-            return await _read_body(answer, self._patience.body_max_bytes)
-        raise self._trouble(answer.status, retry_after_s(answer.headers.get("Retry-After", "")))
+            return await read_body(answer, self._patience.body_max_bytes)
+        raise self._trouble(answer.status, asked_wait_s(answer))
 
     def _trouble(self, status: int, after_s: float | None) -> Exception:
         if status == 404:  # noqa: PLR2004
@@ -204,36 +212,7 @@ class VapiClient:
             return ApiUnavailable(f"Vapi refuses the key of account {self._account.name} ({status}): check it")
         if status in TRANSIENT:
             return ApiUnavailable(f"Vapi answers {status}", after_s)
-        return ApiUnavailable(f"Vapi answers {status}, which is none of its answers: check AFTERCALL_VAPI_BASE_URL")
-
-
-def _segment(call_id: str) -> str:
-    # aiohttp would resolve an id of dots alone as a path.
-    return quote(call_id, safe="") if call_id.strip(".") else call_id.replace(".", "%2E")
-
-
-async def _read_body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """The body, unpacked; what it says of its length is the packed one's, so it is measured while it comes."""
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > max_bytes:
-            raise CallUnreadable(f"Vapi's answer is larger than {max_bytes} bytes")
-    return bytes(body)
-
-
-def retry_after_s(value: str) -> float | None:
-    """The seconds a `Retry-After` header asks for, as a number or as a date (RFC 9110); None if it makes no sense.
-
-    At most an hour: one odd answer must not hold the whole account until a restart.
-    """
-    if value.strip().isdecimal():
-        return min(float(value), RETRY_AFTER_MAX_S)
-    try:
-        asked_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        return min(max(0.0, asked_s), RETRY_AFTER_MAX_S)
-    except (ValueError, TypeError, OverflowError):
-        return None
+        return ApiUnavailable(f"Vapi answers {status}, which it never does here: check AFTERCALL_VAPI_BASE_URL")
 
 
 class _Wait(wait_base):

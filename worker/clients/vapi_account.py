@@ -3,13 +3,15 @@
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 import aiohttp
 import msgspec
 from yarl import URL
 
+from consumers.enrich import CallUnreadable
 from consumers.tolerant_json import NotJson, parse
+from worker.clients.vapi_http import read_body
+from worker.operate.words import in_words
 from worker.settings import Account
 
 ASK_S: Final = 6.0
@@ -17,17 +19,12 @@ BODY_MAX_BYTES: Final = 2**26
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One answer: its status (0 if there was none, and `trouble` says why), its JSON, and our clock minus Vapi's."""
+    """One answer: its status, its JSON, and our clock minus Vapi's; 0 if none could be read, and `trouble` says why."""
 
     status: int
     body: Any = None
     trouble: str = ""
     skew_s: float | None = None
-
-
-def call_path(call_id: str) -> str:
-    """The path of a call; an id of dots alone would else be resolved as a path."""
-    return f"/call/{quote(call_id, safe='').replace('.', '%2E')}"
 
 
 async def ask(account: Account, http: aiohttp.ClientSession, path: str) -> Answer:
@@ -44,18 +41,25 @@ async def ask_url(http: aiohttp.ClientSession, url: URL, headers: dict[str, str]
     try:
         async with http.get(url, headers=headers, allow_redirects=False, timeout=timeout) as answer:
             skew_s = _skew_s(answer.headers.get("Date", ""), (began + time.time()) / 2)
-            return Answer(answer.status, _json(await answer.content.read(BODY_MAX_BYTES)), skew_s=skew_s)
+            return _read(answer.status, await read_body(answer, BODY_MAX_BYTES), str(url.host), skew_s)
     except TimeoutError:
         return Answer(0, trouble=f"{url.host} does not answer within {ASK_S:g} s")
+    except aiohttp.ClientPayloadError:
+        return Answer(0, trouble=f"{url.host} answers, but its answer was cut off")
+    except CallUnreadable as error:
+        return Answer(0, trouble=str(error))
     except (aiohttp.ClientError, ValueError) as error:
-        return Answer(0, trouble=f"{url.host} cannot be reached: {error or type(error).__name__}")
+        return Answer(0, trouble=f"{url.host} cannot be reached: {in_words(error)}")
 
 
-def _json(body: bytes) -> Any:
+def _read(status: int, body: bytes, host: str, skew_s: float | None) -> Answer:
+    """An answer with its JSON; only a refusal may be without, as a page of a proxy's is."""
     try:
-        return parse(body)
+        return Answer(status, parse(body), skew_s=skew_s)
     except NotJson:
-        return None
+        if status != 200:  # noqa: PLR2004
+            return Answer(status, skew_s=skew_s)
+        return Answer(0, trouble=f"{host} answers 200 with what is no JSON, as a web page would be", skew_s=skew_s)
 
 
 def _skew_s(date: str, now: float) -> float | None:
