@@ -92,29 +92,36 @@ async def measure_webhooks(rig: Rig) -> dict[str, Any]:
         return figures | {"cpu_ms_each": round(cpu_ms, 3), "rss_mb": round(rss_mb(role.pid))}
 
 
-async def measure_enriching(rig: Rig) -> dict[str, Any]:
-    """Work off the backlog and see how fast that goes."""
+@asynccontextmanager
+async def enriching(rig: Rig) -> AsyncIterator[Role]:
+    """An enricher at work, and the API that it asks."""
     size = str(rig.given.size_bytes)
     api = await load("serve", "--port", str(rig.api), "--size-bytes", size, "--latency-s", str(rig.given.latency_s))
     try:
-        calls = await rig.backlog()
         async with rig.role("consume", "enrich") as role:
-            began, left, spent = time.perf_counter(), await rig.backlog(), spent_s(role.pid)
-            begun_with = left
-            while left:
-                await asyncio.sleep(0.2)
-                left = await rig.backlog()
-            seconds = time.perf_counter() - began
-            cpu_ms = (spent_s(role.pid) - spent) * 1000 / max(1, begun_with)
-            return {
-                "calls": calls,
-                "per_second": round(begun_with / seconds),
-                "cpu_ms_each": round(cpu_ms, 3),
-                "rss_mb": round(rss_mb(role.pid)),
-            }
+            yield role
     finally:
         api.terminate()
         await api.wait()
+
+
+async def measure_enriching(rig: Rig) -> dict[str, Any]:
+    """Work off the backlog and see how fast that goes."""
+    calls = await rig.backlog()
+    async with enriching(rig) as role:
+        began, left, spent = time.perf_counter(), await rig.backlog(), spent_s(role.pid)
+        begun_with = left
+        while left:
+            await asyncio.sleep(0.2)
+            left = await rig.backlog()
+        seconds = time.perf_counter() - began
+        cpu_ms = (spent_s(role.pid) - spent) * 1000 / max(1, begun_with)
+        return {
+            "calls": calls,
+            "per_second": round(begun_with / seconds),
+            "cpu_ms_each": round(cpu_ms, 3),
+            "rss_mb": round(rss_mb(role.pid)),
+        }
 
 
 async def run(given: argparse.Namespace) -> None:

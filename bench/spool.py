@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import uvloop
@@ -39,24 +39,19 @@ def fsyncs_per_second(folder: Path, size_bytes: int, seconds: float = 1.0) -> in
     return round(count / seconds)
 
 
-def messages_of(size_bytes: int, count: int) -> list[Message]:
+def messages_of(size_bytes: int, count: int) -> Iterator[Message]:
     """As many notifications as the endpoint makes them."""
     before, after = report_of(size_bytes).split(PLACE)
-    made = []
     for _ in range(count):
         call_id = str(uuid.uuid4())
-        packed = (before + call_id.encode() + after, None)
-        made.append(
-            write_notification(
-                packed,
-                account="default",
-                call_id=call_id,
-                source="webhook",
-                received_at=time.time(),
-                traceparent=f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-00",
-            )
+        yield write_notification(
+            (before + call_id.encode() + after, None),
+            account="default",
+            call_id=call_id,
+            source="webhook",
+            received_at=time.time(),
+            traceparent=f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-00",
         )
-    return made
 
 
 async def keep_all(spool: Spool, messages: list[Message], at_a_time: int) -> tuple[float, list[float]]:
@@ -95,7 +90,7 @@ async def measure(given: argparse.Namespace, folder: Path) -> None:
     spool = Spool(folder / "spool", 2**40)
     await spool.open()
     for at_a_time in (1, given.connections):
-        messages = messages_of(given.size_bytes, given.count if at_a_time > 1 else given.count // 5)
+        messages = list(messages_of(given.size_bytes, given.count if at_a_time > 1 else given.count // 5))
         seconds, took = await keep_all(spool, messages, at_a_time)
         p50, p99 = took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000
         rate = round(len(messages) / seconds)
@@ -136,7 +131,7 @@ async def measure_opening(folder: Path, given: argparse.Namespace) -> None:
     """How long the start takes with a backlog to check."""
     spool = Spool(folder, 2**40)
     await spool.open()
-    await keep_all(spool, messages_of(given.size_bytes, given.count), given.connections)
+    await keep_all(spool, list(messages_of(given.size_bytes, given.count)), given.connections)
     await spool.close()
     began = time.perf_counter()
     spool = Spool(folder, 2**40)

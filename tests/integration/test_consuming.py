@@ -12,6 +12,7 @@ from uuid import uuid4
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from structlog.testing import capture_logs
 from yarl import URL
 
 from consumers.messages import Delivery, Message
@@ -506,6 +507,41 @@ async def test_what_cannot_be_published_is_not_acknowledged_and_comes_again_unsp
     assert b"in" in await all_bodies(amqp_url, LEDGER)
     assert b"in" not in await all_bodies(amqp_url, QUEUE)
     assert not any(map(ours, script.heard))
+
+
+async def test_all_that_a_delivery_leads_to_must_be_published_within_one_time_limit(
+    amqp_url: str, proxy: TcpProxy
+) -> None:
+    several = tuple(emission(b"%d" % number) for number in range(4))
+    slow = {"publisher_url": proxy.through(amqp_url), "publish_max_s": 1.0}
+    async with consuming(amqp_url, several, prefetch=1, **slow) as (script, _, _):
+        proxy.delay_s = 0.3  # there and back takes a publish over 0.6 s
+        with capture_logs() as logs:
+            await put(amqp_url, b"in")
+            await eventually(lambda: [line for line in logs if line["event"] == "delivery.settled"])
+        proxy.delay_s = 0
+        await eventually(lambda: len(script.heard) == 2)
+
+    assert logs[0]["outcome"] == "unsettled"
+    assert logs[0]["detail"] == "not all of it was published within 1 s"
+    assert script.heard[1].headers["x-delivery-count"] == 1
+    assert not ours(script.heard[1])
+
+
+async def test_a_connection_found_dead_while_somebody_asks_whether_it_consumes_cancels_nobody(
+    amqp_url: str, proxy: TcpProxy
+) -> None:
+    wire = str(URL(proxy.through(amqp_url)) % {"heartbeat": "1"})
+    async with consuming(wire, publisher_url=amqp_url) as (_, consumer, _):
+
+        async def ends() -> bool:
+            assert await consumer.is_consumed() is False
+            return not consumer.session.ready.is_set()
+
+        proxy.stall()
+        await eventually(ends, within_s=15)  # (1 + 1) * 3 s, and each look takes two
+        proxy.resume()
+        await eventually(consumer.is_consumed)
 
 
 async def test_consuming_begins_when_there_is_a_publisher_to_pass_things_on(amqp_url: str, free_port: int) -> None:

@@ -153,6 +153,29 @@ async def test_of_100_at_once_for_one_call_exactly_those_that_no_queue_takes_fai
     assert sorted(map(int, kept)) == list(range(50))
 
 
+async def test_a_set_up_that_hangs_while_it_is_done_again_does_not_keep_it_from_being_done_once_more(
+    amqp_url: str,
+) -> None:
+    times = itertools.count(1)
+    done: list[int] = []
+
+    async def hang_the_second_time(_connection: AbstractConnection, _channel: AbstractChannel) -> None:
+        if (time_ := next(times)) == 2:
+            await asyncio.Event().wait()
+        done.append(time_)
+
+    async with publishing(amqp_url, set_up=hang_the_second_time, set_up_s=0.2) as publisher:
+        await eventually(lambda: _is_set_up_again(publisher, done))
+
+    assert done[:2] == [1, 3]
+
+
+async def _is_set_up_again(publisher: Publisher, done: list[int]) -> bool:
+    """Publish what comes back, which asks for the set-up; whether it was done after the time that it hung."""
+    await _fails(publisher, message(None))
+    return 3 in done
+
+
 async def test_what_a_full_queue_refuses_is_a_failure(amqp_url: str) -> None:
     full = {"x-max-length": 5, "x-overflow": "reject-publish"}
     async with a_queue(amqp_url, **full) as queue, publishing(amqp_url) as publisher:
@@ -279,7 +302,7 @@ async def test_our_own_closing_of_the_connection_is_a_failure_for_what_is_in_fli
         proxy.stall("down")
         publishes = asyncio.create_task(publish_all(publisher, numbered(queue, 5)))
         await eventually(lambda: _has(queue, 5))
-        publisher.session.rebuild()
+        publisher.session.rebuild("for the test")
         assert all(map(failed, await publishes))
         proxy.resume()
         await ready(publisher)

@@ -8,9 +8,9 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from consumers.settling import Settlement
-from worker.broker.deliver import Settler, deliver
+from worker.broker.deliver import Settler, count_from_zero, deliver
 from worker.broker.publisher import Publisher, PublishFailed
-from worker.broker.session import Session, SetUp
+from worker.broker.session import Session, SetUp, explain, told_as_closed
 from worker.operate.telemetry import DELIVERIES, logger
 from worker.settings import Secret
 
@@ -62,6 +62,7 @@ class Consuming:
         self._outage = outage
         self._tending: asyncio.Task[None] | None = None
         self._is_stopping = False
+        count_from_zero(queue)
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -86,9 +87,10 @@ class Consuming:
         if connection is None or not self.session.ready.is_set():
             return False
         try:
-            async with asyncio.timeout(LOOK_S), connection.channel(publisher_confirms=False) as channel:
-                queue = await channel.declare_queue(self.queue, passive=True)
-        except (AMQPError, OSError, RuntimeError, TimeoutError):
+            with told_as_closed():
+                async with asyncio.timeout(LOOK_S), connection.channel(publisher_confirms=False) as channel:
+                    queue = await channel.declare_queue(self.queue, passive=True)
+        except Exception:  # noqa: BLE001  # whatever a dying connection throws: the broker has not said that it is
             return False
         return bool(queue.declaration_result.consumer_count)
 
@@ -110,15 +112,15 @@ class Consuming:
     async def _tend(self, queue: AbstractQueue, outage: Outage) -> None:
         """Stop consuming at each outage, look at the head of the queue while it lasts, and consume again."""
         try:
-            while not self._is_stopping:
-                await outage.wait_open()
-                await self._cancel_consumer()
-                while outage.is_open and not self._is_stopping:
-                    await self._look(queue, outage)
-                await self._consume(queue)
+            with told_as_closed():
+                while not self._is_stopping:
+                    await outage.wait_open()
+                    await self._cancel_consumer()
+                    while outage.is_open and not self._is_stopping:
+                        await self._look(queue, outage)
+                    await self._consume(queue)
         except Exception as error:  # noqa: BLE001  # whatever it is, a queue that nobody tends is built anew
-            logger().warning("broker.lost", session=f"tending of {self.queue}", detail=str(error))
-            self.session.rebuild()
+            self.session.rebuild(f"nobody tends the queue any more: {explain(error)}")
 
     async def _look(self, queue: AbstractQueue, outage: Outage) -> None:
         """Settle the delivery at the head, and pause: until the queue may have another, or that one is due."""
@@ -144,10 +146,12 @@ class Consuming:
     async def _deliver(self, incoming: AbstractIncomingMessage) -> Settlement | None:
         """Settle a delivery; None if it could not be, and is the broker's again."""
         try:
-            return await deliver(incoming, self.queue, self._settler)
+            with told_as_closed():
+                return await deliver(incoming, self.queue, self._settler)
         except (PublishFailed, TimeoutError) as error:
-            self._unsettled(incoming, str(error))
-            self.session.rebuild()
+            trouble = str(error) or explain(error)
+            self._unsettled(incoming, trouble)
+            self.session.rebuild(f"a delivery could not be settled: {trouble}")
         except (AMQPError, ChannelInvalidStateError, OSError) as error:
             # The channel went before the acknowledgement: the broker has the delivery again already.
             self._unsettled(incoming, str(error))
@@ -171,10 +175,11 @@ class Consuming:
         queue, tag = self._consumed
         self._consumed = None
         try:
-            async with asyncio.timeout(CANCEL_S):
-                await queue.cancel(tag)
-        except (AMQPError, OSError, RuntimeError, TimeoutError):
-            self.session.rebuild()
+            with told_as_closed():
+                async with asyncio.timeout(CANCEL_S):
+                    await queue.cancel(tag)
+        except Exception as error:  # noqa: BLE001  # whatever a dying connection throws
+            self.session.rebuild(f"the consumer could not be cancelled: {explain(error)}")
 
     async def _abandon(self) -> None:
         """Cancel what is in hand: unsettled, it goes back to its queue with the channel."""

@@ -3,29 +3,29 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from consumers.messages import Delivery, Message, journey_of
 from consumers.outcomes import TooLarge
-from consumers.settling import Schedule, Settlement, settle
+from consumers.settling import REASONS, Name, Schedule, Settlement, settle
 from worker.broker.publisher import PublishFailed
 from worker.operate.telemetry import (
     DEAD_LETTERS,
     DELIVERIES,
     DELIVERY_AGE_SECONDS,
     DELIVERY_SECONDS,
+    at_zero,
     logger,
 )
 
 HANDLE_MAX_S: Final = 45.0
 PUBLISH_MAX_S: Final = 15.0
-"""Together about a minute: a delivery held longer is one that the broker's own timeout may take away."""
-
 ACK_S: Final = 5.0
+"""Together about a minute: a delivery held longer is one that the broker's own timeout may take away."""
 
 Publish = Callable[[Message], Awaitable[None]]
 Handle = Callable[[Delivery, float], Awaitable[tuple[Message, ...]]]
@@ -41,6 +41,12 @@ class Settler(msgspec.Struct, frozen=True):
     clock: Callable[[], float] = time.time
     handle_max_s: float = HANDLE_MAX_S
     publish_max_s: float = PUBLISH_MAX_S
+
+
+def count_from_zero(queue: str) -> None:
+    """Have the counters of a queue there before its first delivery."""
+    at_zero(DELIVERIES, (queue,), (*get_args(Name), "unsettled", "interrupted"))
+    at_zero(DEAD_LETTERS, (queue,), (*REASONS.values(), "gave-up", "error"))
 
 
 async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settler) -> Settlement:
@@ -94,30 +100,36 @@ async def _hear(settler: Settler, delivery: Delivery, now: float) -> tuple[Messa
 
 async def _publish(settlement: Settlement, delivery: Delivery, settler: Settler) -> Settlement:
     """Publish what a settlement says, in its order; a message that cannot be one is settled as its consumer's error."""
+    until = asyncio.get_running_loop().time() + settler.publish_max_s
     try:
-        await _publish_each(settlement.messages, settler)
+        await _publish_each(settlement.messages, settler, until)
     except (TooLarge, TypeError, ValueError) as error:  # larger than the broker takes, or not for AMQP to carry
         settlement = settle(delivery, error, schedule=settler.schedule, now=settler.clock())
-        await _publish_each(settlement.messages, settler)
+        await _publish_each(settlement.messages, settler, until)
     return settlement
 
 
-async def _publish_each(messages: tuple[Message, ...], settler: Settler) -> None:
-    for message in messages:
-        try:
-            await settler.publish(message)
-        except PublishFailed:
-            await _publish_again(message, settler)
+async def _publish_each(messages: tuple[Message, ...], settler: Settler, until: float) -> None:
+    """Publish messages, however many there are, until then (the loop's time). Raises `PublishFailed`."""
+    try:
+        async with asyncio.timeout_at(until):
+            for message in messages:
+                await _publish_till_taken(message, settler, until)
+    except TimeoutError as error:
+        raise PublishFailed(f"not all of it was published within {settler.publish_max_s:g} s") from error
 
 
-async def _publish_again(message: Message, settler: Settler) -> None:
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(PublishFailed),
-        wait=wait_random_exponential(multiplier=0.2, max=3),
-        stop=stop_after_delay(settler.publish_max_s),
-        reraise=True,
-    )
-    await retrying(settler.publish, message)
+async def _publish_till_taken(message: Message, settler: Settler, until: float) -> None:
+    try:
+        await settler.publish(message)
+    except PublishFailed:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(PublishFailed),
+            wait=wait_random_exponential(multiplier=0.2, max=3),
+            stop=stop_before_delay(until - asyncio.get_running_loop().time()),
+            reraise=True,
+        )
+        await retrying(settler.publish, message)
 
 
 def _tell(settlement: Settlement, delivery: Delivery, seconds: float, now: float) -> None:

@@ -16,7 +16,7 @@ from aiormq.exceptions import DeliveryError, PublishError
 
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
-from worker.broker.session import Session, SetUp, explain
+from worker.broker.session import SET_UP_S, Session, SetUp, explain, told_as_closed
 from worker.operate.telemetry import logger
 from worker.settings import Secret
 
@@ -63,7 +63,7 @@ class Publisher:
     A patient one waits that long for a broker that is away; another fails at once, since someone waits for an answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # most are only for some
         self,
         urls: Secret,
         *,
@@ -72,9 +72,11 @@ class Publisher:
         is_patient: bool,
         set_up: SetUp,
         in_flight_max: int = IN_FLIGHT_MAX,
+        set_up_s: float = SET_UP_S,
     ) -> None:
         self.session = Session(urls, name=f"{name} publisher", set_up=set_up)
         self._set_up = set_up
+        self._set_up_s = set_up_s
         self._mending: asyncio.Task[None] | None = None
         self._timeout_s = timeout_s
         self._is_patient = is_patient
@@ -91,15 +93,11 @@ class Publisher:
         if not self.session.ready.is_set() and not self._is_patient:
             raise PublishFailed(f"the broker is away: {self.session.trouble}")
         try:
-            async with asyncio.timeout(self._timeout_s), self._room:
-                await self.session.ready.wait()
-                await self._publish(message)
+            with told_as_closed():
+                async with asyncio.timeout(self._timeout_s), self._room:
+                    await self.session.ready.wait()
+                    await self._publish(message)
             self._refusals.took(message)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            raise PublishFailed("the connection was closed while the message was in flight") from error
         except (TooLarge, TypeError, ValueError, PublishFailed):
             raise
         except Exception as error:
@@ -107,7 +105,7 @@ class Publisher:
             if isinstance(error, PublishError):
                 self._set_up_again()
             elif isinstance(error, DeliveryError) and self._refusals.are_lasting(message):
-                self.session.rebuild()
+                self.session.rebuild(f"refused for long on this channel: {message.routing_key} of {message.exchange}")
             raise PublishFailed(explain(error)) from error
 
     def _set_up_again(self) -> None:
@@ -119,7 +117,9 @@ class Publisher:
 
     async def _mend(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
         try:
-            await self._set_up(connection, channel)
+            with told_as_closed():
+                async with asyncio.timeout(self._set_up_s):
+                    await self._set_up(connection, channel)
         except Exception as error:  # noqa: BLE001  # the publish has failed already, and its sender tries again
             logger().warning("broker.lost", session="publisher", detail=explain(error))
 

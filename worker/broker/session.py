@@ -10,24 +10,28 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import (
+    AMQPConnectionError,
     AMQPError,
     AuthenticationError,
     ChannelAccessRefused,
+    ChannelClosed,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    ConnectionClosed,
     InvalidFrameError,
     ProbableAuthenticationError,
 )
 from yarl import URL
 
 from worker.operate.telemetry import logger
+from worker.operate.words import in_words
 from worker.settings import Secret
 
 CONNECT_S: Final = 5.0
@@ -37,6 +41,8 @@ HEARTBEAT_S: Final = 12
 PAUSE_MIN_S: Final = 0.2
 PAUSE_MAX_S: Final = 10.0
 HEALTHY_S: Final = 30.0
+
+CANCELLED: Final = "the broker cancelled the consumer, as it does when the queue is deleted"
 
 SetUp = Callable[[AbstractConnection, AbstractChannel], Awaitable[None]]
 
@@ -53,7 +59,7 @@ class Session:
         self._name = name
         self._set_up = set_up
         self._turn = itertools.count()
-        self._broken = asyncio.Event()
+        self._ended: asyncio.Future[str] | None = None
         self.ready = asyncio.Event()
         self.channel: AbstractChannel | None = None
         self.connection: AbstractConnection | None = None
@@ -66,12 +72,8 @@ class Session:
         while True:
             began = time.monotonic()
             try:
-                await self._once(self._next_url())
-                self.trouble = "the connection ended"
-            except asyncio.CancelledError:
-                if _is_ours():
-                    raise
-                self.trouble = "the connection was closed"  # by aiormq, which cancels those who wait
+                with told_as_closed():
+                    self.trouble = await self._once(self._next_url())
             except Exception as error:  # noqa: BLE001  # whatever it is, the mend is to build anew
                 self.trouble = explain(error)
             lasted_s = time.monotonic() - began
@@ -79,23 +81,27 @@ class Session:
             logger().warning("broker.lost", session=self._name, detail=self.trouble, lasted_s=round(lasted_s, 3))
             await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311  # jitter, no secret
 
-    def rebuild(self) -> None:
+    def rebuild(self, why: str) -> None:
         """End the present connection and make another: its unsettled deliveries go back to their queue."""
-        self._broken.set()
+        if self._ended is not None:
+            _end(self._ended, f"given up here: {why}")
 
     def _next_url(self) -> str:
         urls = self._urls.each()
         return urls[next(self._turn) % len(urls)]
 
-    async def _once(self, url: str) -> None:
+    async def _once(self, url: str) -> str:
+        """One connection from its beginning to its end; why it ended."""
         connection = await self._connect(url)
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ended = ended
         try:
-            channel, cancelled = await self._open(connection)
+            channel = await self._open(connection, ended)
             self.connection, self.channel = connection, channel
             self.max_message_bytes = max_message_bytes(connection)
             self.ready.set()
             logger().info("broker.connected", session=self._name, broker=where(url))
-            await _first(channel.closed(), cancelled.wait(), self._broken.wait())
+            return await ended
         finally:
             self.ready.clear()
             self.connection = self.channel = None
@@ -110,16 +116,15 @@ class Session:
                 parsed.with_query(query), client_properties={"connection_name": f"aftercall {self._name}/{host}"}
             )
 
-    async def _open(self, connection: AbstractConnection) -> tuple[AbstractChannel, asyncio.Event]:
+    async def _open(self, connection: AbstractConnection, ended: "asyncio.Future[str]") -> AbstractChannel:
         async with asyncio.timeout(SET_UP_S):
             channel = await connection.channel(on_return_raises=True)
-            cancelled = asyncio.Event()
-            self._broken.clear()
+            channel.close_callbacks.add(lambda _channel, error: _end(ended, _ending(error)))
             # The broker cancels a consumer whose queue is gone and leaves the channel open: only this tells.
             underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(lambda _frame: cancelled.set())
+            underlay.on_consumer_cancel_callbacks.add(lambda _frame: _end(ended, CANCELLED))
             await self._set_up(connection, channel)
-        return channel, cancelled
+        return channel
 
 
 def max_message_bytes(connection: AbstractConnection) -> int:
@@ -164,23 +169,39 @@ _MENDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = in_words(error) if str(error) else ""
+    if isinstance(error, ChannelClosed | ConnectionClosed):  # the broker's code, if aiormq keeps it, and its text
+        text = " ".join(str(each) for each in error.args if each)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _end(ended: "asyncio.Future[str]", why: str) -> None:
+    if not ended.done():
+        ended.set_result(why)
+
+
+def _ending(error: BaseException | None) -> str:
+    """Why a channel ended that we did not close, in the broker's words if it said any."""
+    if isinstance(error, asyncio.CancelledError):
+        return "the broker's heartbeats stayed away"
+    return _words(error) if error else "the connection was closed"
+
+
+@contextmanager
+def told_as_closed() -> Iterator[None]:
+    """Raise `AMQPConnectionError` where aiormq cancels those who wait for a connection that ends; ours passes."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if _is_ours():
+            raise
+        raise AMQPConnectionError("the connection was closed") from error
 
 
 def _is_ours() -> bool:
-    """Whether this task is being cancelled by us; aiormq raises CancelledError by itself when a connection dies."""
+    """Whether this task is being cancelled by us."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _first(*waits: Awaitable[object]) -> None:
-    """Wait for the first of several to happen."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 async def _close(connection: AbstractConnection) -> None:
@@ -191,4 +212,4 @@ async def _close(connection: AbstractConnection) -> None:
         raise asyncio.CancelledError
 
 
-__all__ = ["AMQPError", "Session", "SetUp", "explain", "max_message_bytes", "where"]
+__all__ = ["AMQPError", "Session", "SetUp", "explain", "max_message_bytes", "told_as_closed", "where"]
