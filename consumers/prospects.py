@@ -33,7 +33,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Next(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What will happen next in one queue: `lies_in` is where the call is now, if it is anywhere.
+    """What will happen next in one queue, and `then`: `lies_in` is where the call is now, if it is anywhere.
 
     `at` (epoch seconds) is when, as far as that can be told; `mend` a command, if somebody has to do something.
     """
@@ -41,6 +41,7 @@ class Next(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     queue: str
     state: State
     told: str
+    then: tuple[str, ...] = ()
     lies_in: str = ""
     at: float | None = None
     mend: str = ""
@@ -103,11 +104,13 @@ def _next(queue: str, line: Sequence[Event], case: Case) -> Iterator[Next]:
         case "dead":
             yield _vanished(queue, case) if case.letters is not None else _dead_unseen(queue, case)
         case "replayed" if _target(last, case) != queue or (" / " in last.to and queue != case.enrich_queue):
-            yield Next(queue=queue, state="done", told=f"its letter went to {last.to}")
+            yield Next(queue=queue, state="done", told=f"nothing, its letter went to {last.to}")
         case "replayed" | "swept":
             yield _under_way(queue, last, case)
+        case "discarded":
+            yield Next(queue=queue, state="done", told="nothing, its letter was discarded")
         case _:
-            yield Next(queue=queue, state="done", told=f"{last.kind}: nothing more")
+            yield Next(queue=queue, state="done", told=f"nothing, it was {last.kind}")
 
 
 def _last(line: Sequence[Event]) -> Event:
@@ -128,50 +131,74 @@ def _last(line: Sequence[Event]) -> Event:
 
 
 def _dead(letter: Letter) -> Next:
-    told = f"dead letter {letter.id}, {letter.reason}: {letter.error}"
+    told = f"nothing by itself: it is dead letter {letter.id} in {letter.lies_in}"
     mend = f"aftercall dead replay --id {letter.id}"
-    return Next(queue=letter.queue, state="dead", told=told, lies_in=letter.lies_in, mend=mend)
+    return Next(
+        queue=letter.queue, state="dead", told=told, then=(cause_of(letter),), lies_in=letter.lies_in, mend=mend
+    )
+
+
+def cause_of(letter: Letter) -> str:
+    """Why a letter is dead: the reason, and the line of its detail that says most."""
+    lines = letter.detail.strip().splitlines()
+    line = (lines[-1] if letter.reason == "error" else lines[0]) if lines else letter.error_type
+    return f"{letter.reason}: {line}" if line else letter.reason
 
 
 def _dead_unseen(queue: str, case: Case) -> Next:
+    told = f"nothing by itself: it is a dead letter, as far as is known in {queue}.dead"
     mend = f"aftercall dead replay --queue {queue} --call-id {case.call_id}"
-    return Next(queue=queue, state="dead", told="dead letter", lies_in=f"{queue}.dead", mend=mend)
+    return Next(queue=queue, state="dead", told=told, lies_in=f"{queue}.dead", mend=mend)
 
 
 def _vanished(queue: str, case: Case) -> Next:
-    told = f"no longer in {queue}.dead, and the ledger knows of no replay or discard: was it taken out by other means?"
-    return Next(queue=queue, state="late", told=told, mend=f"aftercall dead list --call-id {case.call_id}")
+    told = f"unknown: its letter is no longer in {queue}.dead, and the ledger knows of no replay or discard"
+    mend = f"aftercall dead list --call-id {case.call_id}"
+    return Next(queue=queue, state="late", told=told, then=("was it taken out by other means?",), mend=mend)
 
 
 def _under_way(queue: str, last: Event, case: Case) -> Next:
-    told = "on its way" if last.kind == "replayed" else "sent in, and waits to be enriched"
-    if case.now <= last.at + LATE_S:
-        return Next(queue=queue, state="waiting", told=told, lies_in=queue)
-    return _late(queue, f"{told} since {iso(last.at)}")
+    what, wanted = ("replayed", "handled again") if last.kind == "replayed" else ("sent in", "enriched")
+    if case.now > last.at + LATE_S:
+        return _late(queue, f"it was {what} at {iso(last.at)}")
+    return Next(queue=queue, state="waiting", told=f"it was {what} and waits in {queue} to be {wanted}", lies_in=queue)
 
 
-def _late(queue: str, told: str) -> Next:
+def _late(queue: str, told: str, then: tuple[str, ...] = ()) -> Next:
     """What should have been heard of again. Only the enricher tells of success; a subscriber that is done is silent."""
     if not queue.startswith(ENRICH):
-        told = f"{told}; no trouble was noted since: it was handled, unless it still waits in {queue}"
-        return Next(queue=queue, state="done", told=told, lies_in=queue)
-    told = f"{told}; it waits there for a consumer, or for Vapi to serve the account again"
-    return Next(queue=queue, state="late", told=told, lies_in=queue, mend="aftercall doctor")
+        told = f"nothing, it seems: {told}, and no trouble was noted since"
+        unless = f"unless it still waits in {queue}"
+        return Next(queue=queue, state="done", told=told, then=(unless,), lies_in=queue)
+    why = f"it waits in {queue} for a consumer, or for Vapi to serve the account again"
+    return Next(queue=queue, state="late", told=told, then=(why, *then), lies_in=queue, mend="aftercall doctor")
 
 
 def _after_emission(queue: str, emission: Event, case: Case) -> Next:
     if emission.complete:
-        return Next(queue=queue, state="done", told="complete: nothing more")
+        return Next(queue=queue, state="done", told="nothing, the complete call has gone out")
     give_up_at = (emission.received_at or emission.at) + case.rules.give_up_after_s
     if case.now >= give_up_at:
         return _for_good(queue, emission, give_up_at)
-    told = f"incomplete, amended when Vapi has {', '.join(emission.missing)}, given up at about {iso(give_up_at)}"
-    return Next(queue=queue, state="waiting", told=told)
+    return Next(queue=queue, state="waiting", told=_amendment(emission), then=(_end(give_up_at),))
+
+
+def _amendment(emission: Event) -> str:
+    return f"an amendment follows with {named(emission.missing)}, if that comes"
+
+
+def _end(give_up_at: float) -> str:
+    return f"the last attempt is at about {iso(give_up_at)}"
 
 
 def _for_good(queue: str, emission: Event, give_up_at: float) -> Next:
-    told = f"incomplete for good, without {', '.join(emission.missing)}: given up at about {iso(give_up_at)}"
+    told = f"nothing, it stays without {named(emission.missing)}: the last attempt was at about {iso(give_up_at)}"
     return Next(queue=queue, state="done", told=told)
+
+
+def named(missing: Sequence[str]) -> str:
+    """What a call lacks, in words."""
+    return ", ".join("Vapi's record" if name == "api" else name for name in missing) or "all of it"
 
 
 def _waiting(queue: str, line: Sequence[Event], last: Event, case: Case) -> Next:
@@ -180,12 +207,12 @@ def _waiting(queue: str, line: Sequence[Event], last: Event, case: Case) -> Next
     emission = next((event for event in reversed(line) if event.kind in EMITTED), None)
     if emission is not None and case.now > due_at + LATE_S and due_at >= give_up_at - 1:
         return _for_good(queue, emission, give_up_at)  # the last attempt brought nothing new, and so told nothing
-    attempt = max(1, last.attempt) + (last.kind == "retried")
-    prospect = _prospect(emission, give_up_at, case) if queue.startswith(ENRICH) else ""
+    attempt = f"attempt {max(1, last.attempt) + (last.kind == 'retried')}"
+    then = (_emission(emission, due_at, case), _end(give_up_at)) if queue.startswith(ENRICH) else ()
     if case.now > due_at + LATE_S:
-        return _late(queue, f"attempt {attempt} was due at about {iso(due_at)}{prospect}")
-    told = f"waits in {RETRY}{last.tier}, attempt {attempt} at about {iso(due_at)}{prospect}"
-    return Next(queue=queue, state="waiting", told=told, lies_in=RETRY + last.tier, at=due_at)
+        return _late(queue, f"{attempt} was due at about {iso(due_at)}", then)
+    told = f"{attempt} at about {iso(due_at)}, till then in {RETRY}{last.tier}"
+    return Next(queue=queue, state="waiting", told=told, then=then, lies_in=RETRY + last.tier, at=due_at)
 
 
 def _tier_s(name: str) -> int:
@@ -194,11 +221,11 @@ def _tier_s(name: str) -> int:
     return int(match[1]) * UNITS_S[match[2]] if match else 0
 
 
-def _prospect(emission: Event | None, give_up_at: float, case: Case) -> str:
-    """What comes of a call that waits to be enriched: an emission at its deadline, amendments, an end."""
-    end = f", given up at about {iso(give_up_at)}"
+def _emission(emission: Event | None, due_at: float, case: Case) -> str:
+    """What will go out of a call that waits to be enriched: the call as it is at its deadline, or what amends it."""
     if emission is not None:
-        return f"; incomplete, amended when Vapi has {', '.join(emission.missing)}{end}"
+        return _amendment(emission)
     if case.ended_at is None:
-        return f"; goes out incomplete {case.rules.emit_after_s:g} s after its end at the latest{end}"
-    return f"; goes out incomplete at about {iso(case.ended_at + case.rules.emit_after_s)} at the latest{end}"
+        return f"it goes out as it is {case.rules.emit_after_s:g} s after its end, if it is not complete by then"
+    at = max(due_at, case.ended_at + case.rules.emit_after_s)
+    return f"it goes out as it is at about {iso(at)}, if it is not complete by then"

@@ -88,6 +88,22 @@ async def test_what_is_broken_at_the_broker_is_named_with_its_mend(healthy: Inst
     assert named[("dead letters", "warn", "1 in calls.unrouted")] == "aftercall dead groups --queue calls.unrouted"
 
 
+async def test_without_the_management_api_the_doctor_and_the_check_name_one_mend(healthy: Installation) -> None:
+    await healthy.started("webhook")
+    nowhere = {"AFTERCALL_AMQP_MANAGEMENT_URL": "http://127.0.0.1:1"}
+
+    _, findings = await examined(healthy, **nowhere)
+    check = healthy.start("topology", "check", **nowhere)
+    await check.wait()
+
+    (finding,) = (each for each in findings if each["check"] == "topology" and each["status"] == "warn")
+    told = "bindings and policies, for lack of the management API (at 127.0.0.1:1: Cannot connect to host 127.0.0.1:1"
+    assert told in finding["detail"]
+    assert told in check.text()
+    assert "rabbitmq-plugins enable rabbitmq_management" in finding["mend"]
+    assert f"mend: {finding['mend']}\n" in check.text()
+
+
 async def test_a_user_without_rights_is_told_which(healthy: Installation, broker: Broker) -> None:
     await healthy.started("webhook")
     async with _user(broker, healthy, configure="^$", write="^calls$", read="^calls\\.enrich") as url:

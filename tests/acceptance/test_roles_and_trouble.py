@@ -62,7 +62,17 @@ async def test_a_port_in_use_is_a_clear_sentence(installation: Installation) -> 
     second = installation.start("webhook", AFTERCALL_ADMIN_PORT="0")
 
     assert await second.wait() == 64
-    assert "AFTERCALL_WEBHOOK_PORT" in second.text()
+    assert f"AFTERCALL_WEBHOOK_PORT: another process listens on port {installation.port} already" in second.text()
+    assert "('" not in second.text()
+
+
+async def test_a_look_at_a_cluster_goes_to_the_node_that_answers(installation: Installation) -> None:
+    await installation.started("webhook")
+    urls = f"amqp://127.0.0.1:1/,{installation.amqp_url}"
+
+    tail = installation.start("tail", AFTERCALL_AMQP_URL=urls)
+
+    await tail.wait_for_line("Waiting for enriched calls")
 
 
 async def test_a_role_told_only_to_check_waits_for_the_topology_and_declares_nothing(

@@ -75,23 +75,23 @@ def test_a_right_that_the_settings_can_do_without_is_no_failure() -> None:
     ],
 )
 def test_each_difference_of_the_topology_has_its_mend(difference: str, status: str, mend: str) -> None:
-    (finding,) = of_topology([difference], [])
+    (finding,) = of_topology([difference], [], "")
 
     assert (finding.check, finding.status) == ("topology", status)
     assert mend in finding.mend
 
 
 def test_of_many_differences_the_first_are_shown_and_the_rest_counted() -> None:
-    findings = list(of_topology([f"queue calls.{n} is missing" for n in range(40)], []))
+    findings = list(of_topology([f"queue calls.{n} is missing" for n in range(40)], [], ""))
 
     assert len(findings) == 11
     assert findings[-1] == Finding("topology", "fail", "and 30 more differences", "aftercall topology check")
 
 
 def test_what_could_not_be_compared_is_no_all_clear() -> None:
-    findings = list(of_topology([], ["bindings and policies, for lack of the management API"]))
+    findings = list(of_topology([], ["bindings and policies, for lack of the management API"], "enable it"))
 
-    assert [finding.status for finding in findings] == ["warn", "ok"]
+    assert [(finding.status, finding.mend) for finding in findings] == [("warn", "enable it"), ("ok", "")]
     assert findings[1].detail == "exchanges and queues are as the settings ask"
 
 

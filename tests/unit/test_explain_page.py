@@ -33,13 +33,21 @@ def test_the_same_again_and_again_is_two_lines() -> None:
 
 def test_what_is_next_names_the_depth_of_the_place_and_the_command() -> None:
     upcoming = Next(
-        queue="calls.crm", state="dead", told="dead letter x; twice", lies_in="calls.crm.dead", mend="do it"
+        queue="calls.crm",
+        state="dead",
+        told="it is dead letter x in calls.crm.dead",
+        then=("rejected: no; not ever",),
+        lies_in="calls.crm.dead",
+        mend="do it",
     )
 
     told = page("c-1", [story(upcoming=(upcoming,))], findings(ready={"calls.crm.dead": 1200}))
 
-    assert "  next in calls.crm: dead letter x (1,200 ready in calls.crm.dead)\n    twice\n" in told
-    assert "    replay it with: do it\n" in told
+    assert told.splitlines()[4:7] == [
+        "  next in calls.crm: it is dead letter x in calls.crm.dead (1,200 ready)",
+        "    rejected: no; not ever",
+        "    replay it with: do it",
+    ]
 
 
 def test_a_call_that_waits_in_the_spool_alone_is_known() -> None:

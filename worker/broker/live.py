@@ -16,7 +16,8 @@ import msgspec
 from yarl import URL
 
 from worker.broker.topology import Binding, Exchange, Queue, Topology
-from worker.settings import Settings, SettingsError
+from worker.operate.words import in_words
+from worker.settings import Settings
 
 T = TypeVar("T")
 HTTP_S: Final = 4.0
@@ -28,15 +29,27 @@ PORTS: Final = {"amqp": ("http", 15672), "amqps": ("https", 15671)}
 QUEUE_COLUMNS: Final = "name,type,durable,auto_delete,arguments,policy,operator_policy,effective_policy_definition"
 
 
+MEND: Final = (
+    "enable it by `rabbitmq-plugins enable rabbitmq_management`, or say with AFTERCALL_AMQP_MANAGEMENT_URL where it is"
+)
+MEND_USER: Final = "give the user the tag: rabbitmqctl set_user_tags <user> management"
+MEND_STATISTICS: Final = "take management_agent.disable_metrics_collector out of rabbitmq.conf"
+
+
 class ManagementUnavailable(Exception):
     """The management API cannot be reached, refuses the user, or is something else; the text says which and where."""
 
+    def __init__(self, text: str, mend: str = MEND) -> None:
+        super().__init__(text)
+        self.mend = mend
 
-class Comparison(msgspec.Struct, frozen=True, rename="camel"):
-    """How the broker differs from the topology, and what could not be compared: a sentence each."""
+
+class Comparison(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How the broker differs from the topology, what could not be compared, a sentence each, and what mends that."""
 
     differences: list[str]
     not_compared: list[str]
+    mend: str = ""
 
 
 class LiveExchange(msgspec.Struct, frozen=True):
@@ -90,34 +103,24 @@ async def compare(topology: Topology, settings: Settings) -> Comparison:
         async with _session(url) as session:
             live, unknown = await _read(session, quote(vhost, safe=""), topology)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        detail = str(error) or type(error).__name__
-        raise ManagementUnavailable(f"RabbitMQ's management API at {url.host}:{url.port}: {detail}") from error
-    return Comparison(list(differences(topology, live)), unknown)
+        raise ManagementUnavailable(f"at {url.host}:{url.port}: {in_words(error)}") from error
+    return Comparison(list(differences(topology, live)), unknown, MEND_STATISTICS if unknown else "")
 
 
 def management_of(settings: Settings) -> tuple[URL, str]:
     """The root of the management API, user and password within, and the name of the virtual host.
 
     `AFTERCALL_AMQP_MANAGEMENT_URL`, else the host of the first AMQP URL at the plugin's own port; the user of the AMQP
-    URL serves both. Over TLS where AMQP is, since the password goes along. Raises `SettingsError`.
+    URL serves both. Over TLS where AMQP is, since the password goes along.
     """
     amqp = URL(settings.amqp_url.each()[0])
     scheme, port = PORTS.get(amqp.scheme, PORTS["amqp"])
     url = URL.build(scheme=scheme, host=amqp.host or "127.0.0.1", port=port)
     if settings.amqp_management_url:
-        url = _given(settings.amqp_management_url.reveal())
+        url = URL(settings.amqp_management_url.reveal())
     if url.user is None:
         url = url.with_user(amqp.user or "guest").with_password(amqp.password or "guest")
     return url, vhost_of(amqp)
-
-
-def _given(text: str) -> URL:
-    try:
-        url = URL(text)
-        url.origin()
-    except ValueError as error:
-        raise SettingsError([f"AFTERCALL_AMQP_MANAGEMENT_URL: {error}; it reads http://host:15672"]) from error
-    return url
 
 
 def vhost_of(url: URL) -> str:
@@ -277,6 +280,6 @@ async def _has_no_policies(session: aiohttp.ClientSession, vhost: str) -> bool:
 async def _get(session: aiohttp.ClientSession, path: str, type_: type[T]) -> T:
     async with session.get(path) as response:
         if response.status in (401, 403):
-            raise ManagementUnavailable(f"{response.url.origin()} refuses the user, who needs the tag `management`")
+            raise ManagementUnavailable(f"{response.url.origin()} refuses the user", MEND_USER)
         response.raise_for_status()
         return msgspec.json.decode(await response.read(), type=type_)

@@ -20,7 +20,7 @@ from aiormq.exceptions import AMQPError, ChannelNotFoundEntity
 from consumers.dead_letters import Letter, letter_of
 from consumers.messages import Delivery
 from worker.broker.deliver import read
-from worker.broker.watch import BrokerAway
+from worker.broker.reach import BrokerAway
 
 CLOSE_S: Final = 5.0
 STEP_S: Final = 10.0

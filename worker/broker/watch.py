@@ -6,31 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from aiormq.exceptions import AMQPError
 
 from consumers.messages import EVENTS
-from worker.broker.session import explain
+from worker.broker.reach import BrokerAway, reached
+from worker.settings import Secret
 
-CONNECT_S: Final = 10.0
 BEHIND_MAX: Final = 10_000
 """Messages that wait for a slow looker at the broker; then the oldest are let go, for they are only copies."""
-
-
-class BrokerAway(Exception):
-    """The broker could not be reached, or went away while we looked."""
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[AbstractChannel]:
     """A channel for a command that asks the broker something. Raises `BrokerAway`."""
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            connection = await aio_pika.connect(url, client_properties={"connection_name": "aftercall command"})
-    except (AMQPError, OSError, TimeoutError) as error:
-        raise BrokerAway(explain(error)) from error
-    async with connection:
+    async with reached(Secret(url)) as connection:
         yield await connection.channel(publisher_confirms=False)
 
 

@@ -2,18 +2,22 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
 from msgspec.structs import asdict
 
+from worker.cli.arguments import Flag
 from worker.cli.output import Format, print_json, print_rows
-from worker.settings import Secret, Settings, load
-from worker.settings.reading import FIELDS
+from worker.settings import Account, Secret, Settings, load, without_passwords
+from worker.settings.fields import DEFAULT_ACCOUNT, PREFIX, key_of
+from worker.settings.reading import ACCOUNT_FIELDS, FIELDS
+
+Row = tuple[str, Any]
 
 
-def config(*, reference: bool = False, output: Format = "text") -> None:
+def config(*, reference: Flag = False, output: Format = "text") -> None:
     """Show the effective settings, secrets masked.
 
     Example: aftercall config --output json
@@ -27,11 +31,11 @@ def config(*, reference: bool = False, output: Format = "text") -> None:
     if reference:
         sys.stdout.writelines(line + "\n" for line in reference_table())
         return
-    settings = load(os.environ)
+    rows = dict(rows_of(load(os.environ)))
     if output == "json":
-        print_json({row["key"]: row["value"] for row in _rows(settings)})
+        print_json(rows)
     else:
-        print_rows([{**row, "value": _text(row["value"])} for row in _rows(settings)], output)
+        print_rows([{"key": key, "value": _text(value)} for key, value in rows.items()], output)
 
 
 def reference_table() -> Iterator[str]:
@@ -52,25 +56,60 @@ def _meaning(annotated: Any) -> str:
     return next((meta.description for meta in metas if meta.description), "")
 
 
-def _rows(settings: Settings) -> Iterator[Mapping[str, Any]]:
-    for name, value in asdict(settings).items():
-        if name == "accounts":
-            yield {"key": "accounts", "value": [_plain(asdict(account)) for account in settings.accounts]}
-        elif name == "bindings":
-            yield {"key": "subscribers of aftercall.toml", "value": settings.bindings}
-        else:
-            yield {"key": f"AFTERCALL_{name.upper()}", "value": _masked(value)}
+def rows_of(settings: Settings) -> Iterator[Row]:
+    """Each setting under the key that sets it, as JSON has it; those of further accounts, and the tables, come last."""
+    values = asdict(settings)
+    accounts, bindings = values.pop("accounts"), values.pop("bindings")
+    keys = {name: f"{PREFIX}{name.upper()}" for name in values}
+    yield from ((keys[name], _shown(name, value)) for name, value in values.items() if keys[name] in FIELDS)
+    for account in accounts:
+        if account.name != DEFAULT_ACCOUNT:  # whose settings are the plain ones
+            yield from _of_account(account)
+    yield from _flat("subscribers", {name: {"bindings": patterns} for name, patterns in bindings.items()})
+    tables = {name: value for name, value in values.items() if keys[name] not in FIELDS}
+    for name, table in tables.items():
+        yield from _flat(name, msgspec.to_builtins(table, enc_hook=_masked))
 
 
-def _plain(account: dict[str, Any]) -> dict[str, Any]:
-    return {key: asdict(value) if key == "hmac" else _masked(value) for key, value in account.items()}
+def _flat(key: str, value: Any) -> Iterator[Row]:
+    """A table of `aftercall.toml` as its dotted keys, each a row."""
+    if not isinstance(value, dict):
+        yield key, value
+        return
+    for name, each in value.items():
+        yield from _flat(f"{key}.{name}", each)
 
 
-def _masked(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return Secret.MASK if value else ""
-    return value
+def _of_account(account: Account) -> Iterator[Row]:
+    values = {name: getattr(account, name.lower()) for name in ACCOUNT_FIELDS}
+    if account.webhook_auth == "hmac":
+        values |= {f"WEBHOOK_HMAC_{name.upper()}": value for name, value in asdict(account.hmac).items()}
+    yield from ((key_of(account.name, name), _shown(name.lower(), value)) for name, value in values.items())
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A value as it may be shown: of an address all but its password."""
+    if name.endswith("_url"):
+        return without_passwords(value.reveal() if isinstance(value, Secret) else value)
+    return _masked(value) if isinstance(value, Secret) else value
+
+
+def _masked(secret: Secret) -> str:
+    return Secret.MASK if secret else ""
 
 
 def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """A value as it stands in the environment."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case [*_, dict()]:
+            return msgspec.json.encode(value).decode()
+        case tuple() | list():
+            return ",".join(map(str, value))
+        case None:
+            return ""
+        case _:
+            return str(value)

@@ -8,10 +8,12 @@ from typing import Annotated
 import uvloop
 from cyclopts import Parameter
 
-from worker.cli.exit_codes import FOUND
+from worker.cli.arguments import Count, Port
+from worker.cli.exit_codes import FOUND, WrongArguments
+from worker.cli.listening import not_listening
 from worker.cli.output import Format, print_rows, say
 from worker.ingress.signature import signer
-from worker.settings import Account, Settings, SettingsError, load
+from worker.settings import Account, Settings, load
 from worker.simulate.faults import Faults
 from worker.simulate.send import Answer, BackoffPlan
 from worker.simulate.send import send as post_all
@@ -20,15 +22,15 @@ from worker.simulate.vapi import SimulatedVapi, SimulatorSettings
 
 def simulate(  # noqa: PLR0913  # each is an option of the command
     *,
-    port: int = 8090,
+    port: Port = 8090,
     host: str = "127.0.0.1",
     rate: float = 1.0,
-    count: int | None = None,
+    count: Count | None = None,
     seed: int = 1,
     webhook_url: str = "http://127.0.0.1:8080/webhooks/vapi",
     account: str = "default",
     faults: str = "",
-    size_bytes: int | None = None,
+    size_bytes: Count | None = None,
     time_scale: float = 1.0,
     webhook_retries: int = 0,
 ) -> int:
@@ -74,7 +76,7 @@ def simulate(  # noqa: PLR0913  # each is an option of the command
             webhook_retries=BackoffPlan(webhook_retries, 1.0) if webhook_retries else None,
         )
     except ValueError as error:
-        raise SettingsError([str(error)]) from error
+        raise WrongArguments(str(error)) from error
     return uvloop.run(_simulate(simulator))
 
 
@@ -84,7 +86,8 @@ async def _simulate(settings: SimulatorSettings) -> int:
             say(f"The simulated Vapi serves {vapi.url} and posts to {settings.webhook_url}. Ctrl-C stops it.")
             await asyncio.Event().wait()
     except OSError as error:
-        raise SettingsError([f"cannot listen: {error}; choose another --port"]) from error
+        told = not_listening(error, settings.host, settings.port, keys=("--host", "--port"))
+        raise WrongArguments(told) from error
     return 0
 
 
@@ -92,8 +95,8 @@ async def send(
     *files: Annotated[Path, Parameter(help="bodies of webhooks, as Vapi would post them")],
     url: str = "",
     account: str = "default",
-    times: int = 1,
-    concurrency: int = 16,
+    times: Count = 1,
+    concurrency: Count = 16,
     output: Format = "text",
 ) -> int:
     """Post webhook bodies to the endpoint as Vapi would, signed as the settings ask.
@@ -122,19 +125,17 @@ async def send(
 def _account(settings: Settings, name: str) -> Account:
     found = settings.account(name)
     if found is None:
-        raise SettingsError(
-            [f"--account {name}: the accounts are {', '.join(each.name for each in settings.accounts)}"]
-        )
+        raise WrongArguments(f"--account {name}: the accounts are {', '.join(each.name for each in settings.accounts)}")
     return found
 
 
 def _bodies(files: tuple[Path, ...]) -> list[tuple[str, bytes]]:
     if not files:
-        raise SettingsError(["no file to send"])
+        raise WrongArguments("no FILE is given: a body of a webhook, as Vapi would post it")
     try:
         return [(str(path), path.read_bytes()) for path in files]
     except OSError as error:
-        raise SettingsError([f"cannot read {error.filename}: {error.strerror}"]) from error
+        raise WrongArguments(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def _row(answer: Answer) -> dict[str, object]:

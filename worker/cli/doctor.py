@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
+from worker.cli.crm_round import crm_round
 from worker.cli.doctor_rounds import broker_round, ledger_round, spool_round, url_round, vapi_round
-from worker.cli.exit_codes import DONE, FOUND
+from worker.cli.exit_codes import DONE, FOUND, WrongArguments
 from worker.cli.output import Format, print_json, say
 from worker.operate.doctor import Finding, of_clock, of_secret
 from worker.settings import Settings, load
@@ -25,7 +26,8 @@ async def doctor(*, public_url: str = "", output: Format = "text") -> int:
 
     Nothing is changed. What is asked: the broker (version, rights, topology, consumers, dead letters), the spool and
     the clock of this machine, the ledger, and Vapi: whether it takes each account's key, and how the assistants and
-    numbers are set that post to us. Exits 1 if anything fails; warnings alone are 0.
+    numbers are set that post to us; and HubSpot, if calls are logged there. Exits 1 if anything fails; warnings alone
+    are 0.
 
     Parameters
     ----------
@@ -33,7 +35,10 @@ async def doctor(*, public_url: str = "", output: Format = "text") -> int:
         The address of the endpoint as Vapi is to have it; without it only the path of server URLs is compared.
 
     """
-    findings = await examine(load(os.environ), public_url)
+    settings = load(os.environ)
+    if public_url and not public_url.startswith(("https://", "http://")):
+        raise WrongArguments(f"--public-url {public_url}: it reads https://aftercall.example.com/webhooks/vapi")
+    findings = await examine(settings, public_url)
     if output == "json":
         print_json(msgspec.to_builtins(findings))
     else:
@@ -45,12 +50,13 @@ async def doctor(*, public_url: str = "", output: Format = "text") -> int:
 async def examine(settings: Settings, public_url: str) -> list[Finding]:
     """All findings, asked for at once, in the order of the way of a call."""
     vapi = asyncio.ensure_future(vapi_round(settings, public_url))
-    sent, at_broker, at_spool, in_ledger, public = await asyncio.gather(
+    sent, at_broker, at_spool, in_ledger, public, in_crm = await asyncio.gather(
         vapi,
         broker_round(settings, vapi),
         spool_round(settings),
         ledger_round(settings),
         url_round(settings, public_url),
+        crm_round(settings),
     )
     return [
         *at_broker,
@@ -60,6 +66,7 @@ async def examine(settings: Settings, public_url: str) -> list[Finding]:
         *_secrets(settings),
         *sent.findings,
         *public,
+        *in_crm,
     ]
 
 

@@ -13,15 +13,15 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
-from consumers.ledger import LedgerAway
 from consumers.messages import UNROUTED
-from worker.broker import declare, live
+from consumers.outcomes import DatabaseAway
+from worker.broker import live
+from worker.broker.comparing import compared
 from worker.broker.counts import Count, counts
-from worker.broker.dead_letters import reached
+from worker.broker.reach import BrokerAway, reached
 from worker.broker.rights import DECLARE, refused_rights
 from worker.broker.session import explain, where
 from worker.broker.topology import enrich_queue, subscriber_queue, topology_of
-from worker.broker.watch import BrokerAway
 from worker.clients.ledger.ledger import Ledger
 from worker.clients.vapi import vapi_session
 from worker.clients.vapi_account import Answer, ask, ask_url
@@ -182,24 +182,10 @@ async def _rights(connection: AbstractConnection, settings: Settings) -> Finding
 async def _topology(settings: Settings) -> list[Finding]:
     try:
         async with asyncio.timeout(ROUND_S):
-            comparison = await _compare(settings)
+            comparison = await compared(settings, within_s=MANAGEMENT_S)
     except (BrokerAway, TimeoutError):
         return [Finding("topology", "fail", "not compared: the broker does not answer", "aftercall topology check")]
-    return list(of_topology(comparison.differences, comparison.not_compared))
-
-
-async def _compare(settings: Settings) -> live.Comparison:
-    """Through the management API, else over AMQP as far as that goes."""
-    topology = topology_of(settings)
-    try:
-        async with asyncio.timeout(MANAGEMENT_S):
-            return await live.compare(topology, settings)
-    except live.ManagementUnavailable as error:
-        why = f"bindings and policies, for lack of the management API ({error})"
-    except TimeoutError:
-        why = "bindings and policies: the management API does not answer in time"
-    async with reached(settings.amqp_url) as connection:
-        return live.Comparison(await declare.compare(connection, topology), [why])
+    return list(of_topology(comparison.differences, comparison.not_compared, comparison.mend))
 
 
 def _of_queues(settings: Settings, found: Mapping[str, Count], failing: Mapping[str, str]) -> list[Finding]:
@@ -241,7 +227,7 @@ async def ledger_round(settings: Settings) -> list[Finding]:
     ledger = Ledger(settings.ledger_url, waiting_s=0, answer_s=ROUND_S)
     try:
         return [of_ledger(*await ledger.ask(lambda store: store.schema()))]
-    except (LedgerAway, SettingsError) as error:
+    except (DatabaseAway, SettingsError) as error:
         return [Finding("ledger", "fail", str(error), "check AFTERCALL_LEDGER_URL, and the database it names")]
     finally:
         await ledger.close()

@@ -13,5 +13,9 @@ BUG: Final = 70
 TRY_AGAIN: Final = 75
 
 
+class WrongArguments(Exception):
+    """What was typed after a command cannot be used; each argument is a sentence that says why, and what can be."""
+
+
 class Unreachable(Exception):
     """The broker or an API did not answer a command; the text says which, why, and what to do."""

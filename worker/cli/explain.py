@@ -11,8 +11,9 @@ from typing import Annotated, Final, TypeVar
 from cyclopts import Parameter
 
 from consumers.dead_letters import Letter, Wanted
-from consumers.ledger import Event, LedgerAway
+from consumers.ledger import Event
 from consumers.messages import CALL_ID, EVENTS
+from consumers.outcomes import DatabaseAway
 from consumers.prospects import Rules
 from consumers.replays import Destination
 from consumers.story import AtVapi, Story, read_at_vapi, tell
@@ -20,15 +21,16 @@ from worker.broker.counts import Count, counts
 from worker.broker.dead_letters import takers_of
 from worker.broker.topology import topology_of
 from worker.cli.dead.places import opened
-from worker.cli.exit_codes import DONE, FOUND, Unreachable
+from worker.cli.exit_codes import DONE, FOUND, Unreachable, WrongArguments
 from worker.cli.explain_page import Findings, document, page, unknown
 from worker.cli.output import Format, print_json, say
 from worker.clients.ledger.ledger import Ledger
 from worker.clients.vapi import vapi_session
-from worker.clients.vapi_account import ask, call_path
+from worker.clients.vapi_account import ask
+from worker.clients.vapi_http import call_path
 from worker.ingress.spool.look import kept_for
 from worker.ingress.spool.writer import SpoolFailed
-from worker.settings import Account, Settings, SettingsError, load
+from worker.settings import Account, Settings, load
 
 T = TypeVar("T")
 ASK_S: Final = 12.0
@@ -46,11 +48,11 @@ async def explain(id_: Annotated[str, Parameter(name="CALL_ID")], /, *, output: 
     """
     settings, call_id = load(os.environ), id_.strip()
     if not CALL_ID.fullmatch(call_id):
-        raise SettingsError([f"CALL_ID {id_!r}: the id of a call is 1 to 128 printable characters without spaces"])
+        raise WrongArguments(f"CALL_ID {id_!r}: the id of a call is 1 to 128 printable characters without spaces")
     findings = await _ask_everywhere(settings, call_id)
     if not findings.was_asked:
         vapi = [f"Vapi, account {each.account}: {each.trouble}" for each in findings.at_vapi]
-        raise Unreachable("\n".join(["Nobody could be asked:", *findings.not_asked, *vapi]))
+        raise Unreachable("\n  ".join(["Nobody could be asked:", *findings.not_asked, *vapi]))
     stories = _stories(findings, settings)
     if output == "json":
         print_json(document(call_id, stories, findings))
@@ -70,8 +72,8 @@ async def _ask_everywhere(settings: Settings, call_id: str) -> Findings:
                 return await answer
         except TimeoutError:
             not_asked.append(f"{what}: no answer within {ASK_S:g} s")
-        except (LedgerAway, Unreachable, SpoolFailed) as error:
-            not_asked.append(f"{what}: {error}")
+        except (DatabaseAway, Unreachable, SpoolFailed) as error:
+            not_asked.append(f"{what}: {(error.__cause__ or error) if isinstance(error, Unreachable) else error}")
         return None
 
     events, at_broker, kept_at, at_vapi = await asyncio.gather(
@@ -93,7 +95,7 @@ async def _ask_everywhere(settings: Settings, call_id: str) -> Findings:
 
 async def _events(settings: Settings, call_id: str) -> list[Event]:
     if not settings.keeps_ledger:
-        raise LedgerAway("AFTERCALL_SUBSCRIBERS has none, so nobody keeps the story of a call")
+        raise DatabaseAway("AFTERCALL_SUBSCRIBERS has none, so nobody keeps the story of a call")
     ledger = Ledger(settings.ledger_url, waiting_s=0, answer_s=ASK_S)
     try:
         # Looked at before it is opened, which would make a database where there is none.
@@ -103,10 +105,11 @@ async def _events(settings: Settings, call_id: str) -> list[Event]:
     finally:
         await ledger.close()
     if found == 0:
-        raise LedgerAway(
-            "there is none yet: `aftercall consume ledger` makes it (AFTERCALL_LEDGER_URL, and from where?)"
+        raise DatabaseAway(
+            "there is none yet: `aftercall consume ledger` makes it"
+            " (a path in AFTERCALL_LEDGER_URL is relative to the working directory)"
         )
-    raise LedgerAway(f"its schema is {found} and this version of aftercall works with {wanted}")
+    raise DatabaseAway(f"its schema is {found} and this version of aftercall works with {wanted}")
 
 
 async def _at_broker(settings: Settings, call_id: str) -> tuple[tuple[Letter, ...], Mapping[str, Count]]:
@@ -131,7 +134,9 @@ async def _at_vapi(account: Account, call_id: str) -> AtVapi:
 
 
 def _refusal(status: int) -> str:
-    return f"Vapi refuses the key ({status})" if status in (401, 403) else f"Vapi answers {status}, or no call"
+    if status in (401, 403):
+        return f"Vapi refuses the key ({status})"
+    return "Vapi answers 200, but not with a call" if status == 200 else f"Vapi answers {status}"  # noqa: PLR2004
 
 
 def _stories(findings: Findings, settings: Settings) -> list[Story]:

@@ -87,10 +87,9 @@ def _steps(steps: Sequence[Step], ready: Mapping[str, int]) -> Iterator[str]:
 
 def _nexts(nexts: Sequence[Next], ready: Mapping[str, int]) -> Iterator[str]:
     for each in nexts:
-        first, *more = each.told.split("; ")
-        depth = f" ({ready[each.lies_in]:,} ready in {each.lies_in})" if each.lies_in in ready else ""
-        yield f"  next in {each.queue}: {first}{depth}"
-        yield from (f"    {line}" for line in more)
+        depth = _deep(each.lies_in, ready)
+        yield f"  next in {each.queue}: {each.told.replace(each.lies_in, depth)}"
+        yield from (f"    {line.replace(each.lies_in, depth)}" for line in each.then)
         if each.mend:
             yield f"    {'replay it with' if each.state == 'dead' else 'look with'}: {each.mend}"
 

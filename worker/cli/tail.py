@@ -6,18 +6,18 @@ from contextlib import aclosing
 
 import orjson
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.exceptions import AMQPError
 
 from consumers.messages import unpack
 from worker.broker.deliver import read
-from worker.broker.session import explain
-from worker.broker.watch import BrokerAway, opened, watch
-from worker.cli.exit_codes import Unreachable
+from worker.broker.reach import reached
+from worker.broker.watch import watch
+from worker.cli.arguments import Count
+from worker.cli.broker import needing_broker
 from worker.cli.output import Format, say
 from worker.settings import Settings, load
 
 
-async def tail(*, limit: int | None = None, output: Format = "text") -> None:
+async def tail(*, limit: Count | None = None, output: Format = "text") -> None:
     """Show enriched and amended calls as they pass, until Ctrl-C.
 
     Example: aftercall tail --output json | jq .outcome
@@ -33,15 +33,13 @@ async def tail(*, limit: int | None = None, output: Format = "text") -> None:
 
     """
     settings = load(os.environ)
-    try:
+    with needing_broker():
         await _follow(settings, limit, output)
-    except (BrokerAway, AMQPError) as error:
-        raise Unreachable(f"Cannot look at the broker: {explain(error)}") from error
 
 
 async def _follow(settings: Settings, limit: int | None, output: Format) -> None:
-    async with opened(settings.amqp_url.each()[0]) as channel:
-        passing = watch(channel, ("call.enriched.#", "call.amended.#"))
+    async with reached(settings.amqp_url) as connection:
+        passing = watch(await connection.channel(publisher_confirms=False), ("call.enriched.#", "call.amended.#"))
         say("Waiting for enriched calls …")
         async with aclosing(passing):  # type: ignore[type-var]  # an async generator
             shown = 0

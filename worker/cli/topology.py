@@ -1,31 +1,25 @@
 """`aftercall topology`: the exchanges, queues and bindings, as they are to be and as they are."""
 
-import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-import aio_pika
 import msgspec
 import orjson
-from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError
 from cyclopts import App, Parameter
 from yarl import URL
 
 from worker.broker import declare, live
+from worker.broker.comparing import compared
 from worker.broker.export import asyncapi, definitions
-from worker.broker.session import explain, where
+from worker.broker.reach import reached
 from worker.broker.topology import Exchange, Queue, Topology, topology_of
-from worker.cli.exit_codes import DONE, FOUND, USAGE, Unreachable
+from worker.cli.broker import needing_broker
+from worker.cli.exit_codes import DONE, FOUND, WrongArguments
 from worker.cli.output import Format, print_json, print_rows, say
-from worker.settings import Secret, Settings, load
-
-CONNECT_S: Final = 5.0
-CLOSE_S: Final = 2.0
+from worker.settings import load
 
 app = App(
     name="topology",
@@ -64,8 +58,9 @@ async def apply() -> int:
     settings = load(os.environ)
     topology = topology_of(settings)
     try:
-        async with _broker(settings.amqp_url) as connection:
-            await declare.apply(connection, topology)
+        with needing_broker():
+            async with reached(settings.amqp_url) as connection:
+                await declare.apply(connection, topology)
     except declare.TopologyDiffers as error:
         sys.stdout.writelines(f"{difference}\n" for difference in error.differences)
         return FOUND
@@ -85,9 +80,10 @@ async def check(*, output: Format = "text") -> int:
     """
     settings = load(os.environ)
     topology = topology_of(settings)
-    comparison = await _compare(topology, settings)
+    with needing_broker():
+        comparison = await compared(settings)
     for subject in comparison.not_compared:
-        say(f"Not compared: {subject}")
+        say(f"Not compared: {subject}\n  mend: {comparison.mend}")
     if output == "json":
         print_json(msgspec.to_builtins(comparison))
     else:
@@ -125,50 +121,8 @@ async def export(
     try:
         output_file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     except OSError as error:
-        say(f"Cannot write: {error}")
-        return USAGE
+        raise WrongArguments(f"cannot write {output_file}: {error.strerror}") from error
     return DONE
-
-
-async def _compare(topology: Topology, settings: Settings) -> live.Comparison:
-    """Through the management API, else over AMQP as far as that goes."""
-    try:
-        return await live.compare(topology, settings)
-    except live.ManagementUnavailable as error:
-        hint = "enable it by `rabbitmq-plugins enable rabbitmq_management`, or say with AFTERCALL_AMQP_MANAGEMENT_URL"
-        not_compared = f"bindings and policies, for lack of the management API: {hint} where it is. ({error})"
-    async with _broker(settings.amqp_url) as connection:
-        return live.Comparison(await declare.compare(connection, topology), [not_compared])
-
-
-@asynccontextmanager
-async def _broker(urls: Secret) -> AsyncIterator[AbstractConnection]:
-    """A connection to the first broker that answers. Raises `Unreachable`, also if the broker goes away meanwhile."""
-    connection = await _connect(urls.each())
-    try:
-        yield connection
-    except (AMQPError, OSError, RuntimeError) as error:  # RuntimeError: the channel is closed; OSError: also timeouts
-        raise Unreachable(f"The broker went away: {explain(error)}") from error
-    except asyncio.CancelledError as error:  # aiormq cancels those who wait when the connection ends
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise Unreachable("The broker went away: the connection was closed") from error
-    finally:
-        with suppress(Exception):
-            async with asyncio.timeout(CLOSE_S):
-                await connection.close()
-
-
-async def _connect(urls: Sequence[str]) -> AbstractConnection:
-    troubles = []
-    for url in urls:
-        try:
-            async with asyncio.timeout(CONNECT_S / len(urls)):
-                return await aio_pika.connect(url)
-        except (AMQPError, OSError) as error:
-            troubles.append(f"{where(url)}: {explain(error)}")
-    raise Unreachable(f"Cannot reach the broker at {'; '.join(troubles)}")
 
 
 def _rows(things: Sequence[Exchange | Queue]) -> list[Mapping[str, Any]]:

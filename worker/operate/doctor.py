@@ -75,8 +75,8 @@ def of_rights(refused: Sequence[str], *, user: str, vhost: str, may_lack: Sequen
     return Finding("permissions", "fail", f"user {user} may not {_some(lacking)}", mend)
 
 
-def of_topology(differences: Sequence[str], not_compared: Sequence[str]) -> Iterator[Finding]:
-    """How the broker differs from what the settings ask for."""
+def of_topology(differences: Sequence[str], not_compared: Sequence[str], mend: str) -> Iterator[Finding]:
+    """How the broker differs from what the settings ask for, and the `mend` of what could not be compared."""
     for difference in differences[:SHOWN_MAX]:
         status: Status = "warn" if "is not asked for" in difference else "fail"
         yield Finding("topology", status, difference.removesuffix(DECLARES), _mend_of(difference))
@@ -84,7 +84,7 @@ def of_topology(differences: Sequence[str], not_compared: Sequence[str]) -> Iter
         more = f"and {len(differences) - SHOWN_MAX} more differences"
         yield Finding("topology", "fail", more, "aftercall topology check")
     for subject in not_compared:
-        yield Finding("topology", "warn", f"not compared: {subject}", "AFTERCALL_AMQP_MANAGEMENT_URL=http://…:15672")
+        yield Finding("topology", "warn", f"not compared: {subject}", mend)
     if not differences:
         compared = "exchanges and queues are" if not_compared else "exchanges, queues, arguments, policies, bindings:"
         yield Finding("topology", "ok", f"{compared} as the settings ask")

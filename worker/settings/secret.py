@@ -1,9 +1,14 @@
 """A value that never prints, and follows its file."""
 
 import base64
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+NEXT_URL: Final = re.compile(r"\s*,\s*(?=amqps?://)")
+PASSWORD: Final = re.compile(r"([?&]\w*pass\w*=).*", re.IGNORECASE)
+"""A password among a URL's parameters, as PostgreSQL has it: https://www.postgresql.org/docs/current/libpq-connect.html"""
 
 
 class Secret:
@@ -55,6 +60,23 @@ class Secret:
         return f"Secret({self.MASK!r})" if self else "Secret()"
 
     __str__ = __repr__
+
+
+def without_passwords(urls: str) -> str:
+    """One URL or several, comma-separated, each without its password; of anything else, asterisks.
+
+    A password that ought to be encoded and is not may hold any character, so all up to the last `@` counts as one.
+    """
+    return ",".join(map(_without_password, NEXT_URL.split(urls))) if urls else ""
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return Secret.MASK
+    login, at, place = rest.rpartition("@")
+    user, colon, _password = login.partition(":")
+    return PASSWORD.sub(r"\1***", f"{scheme}://{user}{':***' * bool(colon)}{at}{place}")
 
 
 def key_of_base64(text: str) -> bytes:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from worker.operate.words import in_words
+
 # method, url and body in; the headers that prove who sends it out
 Signer = Callable[[str, str, bytes], dict[str, str]]
 
@@ -68,7 +70,7 @@ async def post(session: aiohttp.ClientSession, name: str, body: bytes, *, url: s
             await response.read()
             status, error = response.status, ""
     except (aiohttp.ClientError, TimeoutError) as failure:
-        status, error = None, f"{type(failure).__name__}: {failure}"
+        status, error = None, in_words(failure)
     return Answer(name, status, error, time.perf_counter() - began_at)
 
 

@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from consumers.messages import UNROUTED
-from worker.broker.watch import BrokerAway
+from worker.broker.reach import BrokerAway
 from worker.simulate.account import EndedCall
 from worker.simulate.drill import account as accounts
 from worker.simulate.drill.account import Account, Struck
