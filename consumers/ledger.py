@@ -4,7 +4,7 @@ It takes enriched and amended calls, of which it reads only the frame around the
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
@@ -24,6 +24,8 @@ SETTLED: Final = frozenset[Kind](("enriched", "amended", "dead", "discarded"))
 """After one of these a call is accounted for, whatever else happens."""
 ON_ITS_WAY: Final = frozenset[Kind](("swept", "retried", "held"))
 """After one of these it is for some time: one more try is to come."""
+Standing = Literal["settled", "on its way"]
+"""How a call is accounted for: for good, or for some time, in which it may yet get lost."""
 
 TEXT_MAX: Final = 500
 ID_MAX: Final = 400
@@ -71,26 +73,28 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """The size of the message's body as it travelled."""
 
 
-class LedgerAway(Exception):
-    """The ledger cannot be written or read now; the text says why, and what to do. No event is to blame for it."""
-
-
 Record = Callable[[Event], Awaitable[None]]
-"""Write an event for good; one that is there already is left as it is. Raises `LedgerAway`."""
+"""Write an event for good; one that is there already is left as it is. Raises `DatabaseAway`."""
 
 
 async def keep(delivery: Delivery, now: float, *, record: Record) -> tuple[Message, ...]:
-    """Write what a delivery tells into the ledger. Raises `Undecodable`, and `LedgerAway` as `record` does."""
+    """Write what a delivery tells into the ledger. Raises `Undecodable`, and `DatabaseAway` as `record` does."""
     await record(read_event(delivery, now))
     return ()
 
 
-def accounts_for(kind: Kind, at: float, *, now: float, waiting_s: float) -> bool:
-    """Whether an event of that kind, `at` an instant, accounts for its call `now`.
+def standings(events: Iterable[tuple[str, Kind, float]], *, now: float, waiting_s: float) -> dict[str, Standing]:
+    """The calls that some events, each a call's id, a kind and an instant, account for `now`.
 
     A call that is on its way counts for `waiting_s` seconds: by then it would have gone out, even incomplete.
     """
-    return kind in SETTLED or (kind in ON_ITS_WAY and at > now - waiting_s)
+    found: dict[str, Standing] = {}
+    for call_id, kind, at in events:
+        if kind in SETTLED:
+            found[call_id] = "settled"
+        elif kind in ON_ITS_WAY and at > now - waiting_s:
+            found.setdefault(call_id, "on its way")
+    return found
 
 
 def read_event(delivery: Delivery, now: float) -> Event:

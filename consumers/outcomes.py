@@ -19,7 +19,7 @@ class Later(Exception):
 
     def __init__(
         self,
-        reason: str,
+        reason: str = "asked for by its consumer",
         *,
         after: float | None = None,
         due_at: float | None = None,
@@ -56,3 +56,7 @@ class Undecodable(Exception):
 
 class TooLarge(Exception):
     """A message is larger than the broker takes, even gzipped."""
+
+
+class DatabaseAway(Exception):
+    """A database cannot be written or read now; the text says why, and what to do. No delivery is to blame for it."""

@@ -77,6 +77,12 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/ledger/ledger.db"
 
 
+@pytest.fixture
+def archive_url(ledger_url: str) -> str:
+    """A place for an archive: the test runs on both databases."""
+    return ledger_url.replace("ledger", "archive")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def one_node() -> AsyncIterator[PrivateNode]:
     """A node for all tests of a module: 3 to 10 s to start."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import create_engine
 from yarl import URL
 
@@ -21,7 +22,8 @@ from tests.acceptance.conftest import Installation, Vapi, fresh_report, report, 
 from tests.processes import RunningProcess, eventually
 from tests.unit.builders import enriched_call
 from worker.clients.ledger.ledger import Ledger, open_ledger
-from worker.clients.ledger.schema import MIGRATIONS, migrate
+from worker.clients.ledger.schema import LEDGER, MIGRATIONS
+from worker.clients.sql.schema import migrate
 from worker.settings import load
 from worker.simulate.tcp_proxy import TcpProxy
 
@@ -244,7 +246,7 @@ async def test_what_is_older_than_it_is_to_keep_is_deleted(installation: Install
         process = await started(installation, url, AFTERCALL_LEDGER_KEEP_S="3600")
         await process.wait_for_line("ledger.pruned")
 
-        assert await ledger.accounted("default", ["old", "young"], now) == {"young"}
+        assert await ledger.standings("default", ["old", "young"], now) == {"young": "settled"}
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,8 @@ async def test_a_ledger_of_a_newer_version_is_refused(installation: Installation
     url = f"sqlite:///{tmp_path}/ledger.db"
     engine = create_engine(url)
     with engine.begin() as connection:
-        migrate(connection, (*MIGRATIONS, ("CREATE TABLE of_the_future (x INTEGER)",)))
+        newer = (*MIGRATIONS, ("CREATE TABLE of_the_future (x INTEGER)",))
+        migrate(connection, replace(LEDGER, migrations=newer))
     engine.dispose()
 
     process = installation.start("consume", "ledger", AFTERCALL_LEDGER_URL=url)

@@ -9,59 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumers.enriched import EnrichedCall, emission
 from consumers.ledger import (
     ID_MAX,
     KINDS,
-    ON_ITS_WAY,
-    SETTLED,
     TEXT_MAX,
     WHOLE_MAX,
     Event,
     Kind,
-    LedgerAway,
-    accounts_for,
-    keep,
     place_of,
     read_event,
 )
-from consumers.messages import Delivery, Message
+from consumers.messages import Delivery
 from consumers.outcomes import Retry, Undecodable
-from consumers.settling import Schedule, note, settle
+from consumers.settling import settle
 from consumers.timestamps import instant, iso
 from tests.unit.builders import CALL_ID, JSON, OBJECTS, delivery, enriched_call
-
-AT = 1_800_000_000.5
-NOW = AT + 60
-SCHEDULE = Schedule((5, 30), 90000)
-
-
-def delivered(message: Message, **changes: Any) -> Delivery:
-    """A published message as the ledger's queue hands it out."""
-    given: dict[str, Any] = {
-        "queue": "calls.ledger",
-        "body": message.body,
-        "headers": message.headers,
-        "type": message.type,
-        "call_id": message.call_id,
-        "content_encoding": message.content_encoding,
-    }
-    return Delivery(**given | changes)
-
-
-def emitted(call: EnrichedCall | None = None, source: str = "webhook") -> Message:
-    return emission(call or enriched_call(), source=source, emitted_at=AT, trace={})
-
-
-def told(what: str = "retried", call_id: str = CALL_ID, **story: Any) -> Message:
-    return note(what, "default", call_id, AT, {f"x-aftercall-{key.replace('_', '-')}": story[key] for key in story})
-
-
-def undecodable(given: Delivery) -> str:
-    with pytest.raises(Undecodable) as caught:
-        read_event(given, NOW)
-    return str(caught.value)
-
+from tests.unit.ledger_messages import AT, NOW, SCHEDULE, delivered, emitted, told, undecodable
 
 # Enriched and amended calls
 
@@ -294,26 +257,6 @@ def test_whatever_comes_is_an_event_that_any_database_takes_or_undecodable(
     assert msgspec.convert(msgspec.to_builtins(event), Event) == event
 
 
-# Being accounted for
-
-
-def test_what_settles_a_call_counts_for_ever() -> None:
-    assert {"enriched", "amended", "dead", "discarded"} == SETTLED
-    assert all(accounts_for(kind, 0, now=NOW, waiting_s=1) for kind in SETTLED)
-
-
-def test_what_sends_a_call_on_its_way_counts_for_a_while() -> None:
-    assert {"swept", "retried", "held"} == ON_ITS_WAY
-    for kind in ON_ITS_WAY:
-        assert accounts_for(kind, NOW - 1019, now=NOW, waiting_s=1020)
-        assert not accounts_for(kind, NOW - 1020, now=NOW, waiting_s=1020)
-
-
-@pytest.mark.parametrize("kind", ["parked", "replayed", "asked"])
-def test_what_is_only_said_about_a_call_never_counts(kind: Kind) -> None:
-    assert not accounts_for(kind, NOW, now=NOW, waiting_s=1020)
-
-
 # Tracebacks
 
 
@@ -334,24 +277,3 @@ def test_the_place_of_an_error_is_the_innermost() -> None:
 @given(st.text())
 def test_any_text_has_a_place_or_none(text: str) -> None:
     assert isinstance(place_of(text), str)
-
-
-# The consumer
-
-
-async def test_the_ledgers_consumer_records_and_publishes_nothing() -> None:
-    recorded: list[Event] = []
-
-    async def record(event: Event) -> None:
-        recorded.append(event)
-
-    assert await keep(delivered(emitted()), NOW, record=record) == ()
-    assert [event.kind for event in recorded] == ["enriched"]
-
-
-async def test_a_ledger_that_is_away_is_no_matter_of_the_event() -> None:
-    async def record(_event: Event) -> None:
-        raise LedgerAway("no answer")
-
-    with pytest.raises(LedgerAway):
-        await keep(delivered(emitted()), NOW, record=record)

@@ -1,25 +1,21 @@
-"""The ledger, as the roles use it: SQL in one thread beside the event loop, many events to a transaction."""
+"""The ledger, as the roles use it: what happened to each call, and what each subscriber has done."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from consumers.ledger import Event, LedgerAway
-from worker.clients.ledger.thread import OneThread
-from worker.settings import Secret, Settings, SettingsError
+from consumers.inbox import Arrival, Claim, Ended
+from consumers.ledger import Event, Standing, standings
+from consumers.outcomes import DatabaseAway
+from worker.clients.sql.asking import ANSWER_S, CLOSE_S, Asking
+from worker.clients.sql.together import Together
+from worker.settings import Secret, Settings
 
 if TYPE_CHECKING:
     from worker.clients.ledger.store import Store
-
-T = TypeVar("T")
-ANSWER_S: Final = 20.0
-"""Longer than the database itself may take for an answer, shorter than a delivery is held."""
-CLOSE_S: Final = 3.0
-TOGETHER_MAX: Final = 1000
 
 
 class SchemaState(msgspec.Struct, frozen=True):
@@ -38,7 +34,7 @@ async def open_ledger(settings: Settings) -> AsyncIterator["Ledger"]:
     """
     ledger = Ledger(settings.ledger_url, waiting_s=settings.emit_after_s + settings.sweep_grace_s)
     try:
-        with suppress(LedgerAway):
+        with suppress(DatabaseAway):
             await ledger.ask(lambda store: store.open())
         yield ledger
     finally:
@@ -48,34 +44,47 @@ async def open_ledger(settings: Settings) -> AsyncIterator["Ledger"]:
 class Ledger:
     """Every event of every call, and how far the sweep has come.
 
-    Each method raises `LedgerAway`, with what to do in its text, if it could not be done. `waiting_s` (seconds) is how
-    long a call that is on its way counts as accounted for. SQLAlchemy is loaded at the first use.
+    Each method raises `DatabaseAway`, with what to do in its text, if it could not be done. `waiting_s` (seconds) is
+    how long a call that is on its way counts as accounted for. SQLAlchemy is loaded at the first use.
     """
 
     def __init__(self, url: Secret, *, waiting_s: float, answer_s: float = ANSWER_S) -> None:
-        self._url = url
+        def make() -> "Store":
+            from worker.clients.ledger.store import Store  # noqa: PLC0415  # who needs no ledger loads no SQLAlchemy
+
+            return Store(url.reveal)
+
+        self._asking = Asking(make, named="ledger", key="AFTERCALL_LEDGER_URL", answer_s=answer_s)
+        self.ask, self._read = self._asking.ask, self._asking.read
         self._waiting_s = waiting_s
-        self._answer_s = answer_s
-        self._thread = OneThread("ledger")
-        self._store: Store | None = None  # of the thread
-        self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        run = self._asking.run
+        self._recording = Together[Event, None](lambda events: run(lambda store: store.record(events)))
+        self._claiming = Together[tuple[Arrival, float], Claim](lambda some: run(lambda store: store.claim(some)))
+        self._ending = Together[Ended, None](lambda some: run(lambda store: store.end(some)))
 
     async def record(self, event: Event) -> None:
         """Write an event, and return once it is on disk; one of the same id and kind is left as it is.
 
         All that wait go into one transaction. What the database says of this event alone is raised as it is.
         """
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((event, done))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write_waiting(), name="ledger writing")
-        await self._answered(done)
+        await self._asking.answered(self._recording.add(event))
 
-    async def accounted(self, account: str, call_ids: Collection[str], now: float) -> set[str]:
-        """Those of the calls that are accounted for: enriched, dead or discarded, or on their way not too long."""
-        since = now - self._waiting_s
-        return await self._read(lambda store: store.accounted(account, list(call_ids), since))
+    async def claim(self, event: Arrival, now: float) -> Claim:
+        """Lease the call of an event for its subscriber, if the event is to be acted upon."""
+        return await self._asking.answered(self._claiming.add((event, now)))
+
+    async def done(self, event: Arrival, memo: str) -> None:
+        """The event was acted upon; `memo` is what the next one of the call is to know."""
+        await self._asking.answered(self._ending.add(Ended(event, memo)))
+
+    async def release(self, event: Arrival) -> None:
+        """It was not: another may try."""
+        await self._asking.answered(self._ending.add(Ended(event, None)))
+
+    async def standings(self, account: str, call_ids: Collection[str], now: float) -> Mapping[str, Standing]:
+        """Those of the calls that are accounted for, and how: settled, or on their way and not for too long."""
+        latest = await self._read(lambda store: store.latest(account, list(call_ids)))
+        return standings(latest, now=now, waiting_s=self._waiting_s)
 
     async def story(self, call_id: str) -> list[Event]:
         """All that happened to a call, in whichever account, in the order of time."""
@@ -111,63 +120,8 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what waits, as far as that is possible soon, and let go of the database."""
-        with suppress(LedgerAway, SettingsError, TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                if self._writing is not None:
-                    await asyncio.wait([self._writing])
-                await self.ask(lambda store: store.close())
-        self._thread.stop()
-
-    async def ask(self, question: Callable[["Store"], T]) -> T:
-        """Put a question to the store in its thread. Raises `SettingsError` besides."""
-        return await self._answered(self._thread.run(partial(self._put, question)))
-
-    async def _read(self, question: Callable[["Store"], T]) -> T:
-        try:
-            return await self.ask(question)
-        except SettingsError as error:  # it was well when we started
-            raise LedgerAway(str(error)) from error
-
-    def _put(self, question: Callable[["Store"], T]) -> T:
-        if self._store is None:
-            from worker.clients.ledger.store import Store  # noqa: PLC0415  # a role without a ledger loads no SQLAlchemy
-
-            self._store = Store(self._url.reveal)
-        return question(self._store)
-
-    async def _answered(self, answer: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._answer_s):
-                return await answer
-        except TimeoutError as error:
-            told = (
-                f"the ledger's database does not answer within {self._answer_s:g} s: check it, and AFTERCALL_LEDGER_URL"
-            )
-            raise LedgerAway(told) from error
-
-    async def _write_waiting(self) -> None:
-        while self._waiting:
-            together, self._waiting = self._waiting[:TOGETHER_MAX], self._waiting[TOGETHER_MAX:]
-            await self._write([(event, done) for event, done in together if not done.done()])
-
-    async def _write(self, together: list[tuple[Event, "asyncio.Future[None]"]]) -> None:
-        events = [event for event, _ in together]
-        if not events:
-            return
-        outcomes: list[Exception | None]
-        try:
-            outcomes = await self._thread.run(partial(self._put, lambda store: store.record(events)))
-        except SettingsError as error:
-            outcomes = [LedgerAway(str(error))] * len(events)
-        except Exception as error:  # noqa: BLE001  # raised where each of them is waited for
-            outcomes = [error] * len(events)
-        for (_, done), outcome in zip(together, outcomes, strict=True):
-            if not done.done():
-                _settle(done, outcome)
-
-
-def _settle(done: "asyncio.Future[None]", outcome: Exception | None) -> None:
-    if outcome is None:
-        done.set_result(None)
-    else:
-        done.set_exception(outcome)
+                for waiting in (self._recording, self._claiming, self._ending):
+                    await waiting.settled()
+        await self._asking.close()

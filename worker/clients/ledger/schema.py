@@ -7,21 +7,14 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Double,
     Integer,
     MetaData,
     Table,
     Text,
-    inspect,
-    select,
-    text,
 )
 
-from worker.settings import SettingsError
-
-Migration = tuple[str, ...]
-"""Statements that take the schema one version further; `{identity}` is a number that the database gives."""
+from worker.clients.sql.schema import Migration, Schema
 
 METADATA: Final = MetaData()
 EVENTS: Final = Table(
@@ -51,7 +44,45 @@ WATERMARKS: Final = Table(
     Column("account", Text, primary_key=True),
     Column("at", Double, nullable=False),
 )
-SCHEMA: Final = Table("aftercall_schema", MetaData(), Column("version", Integer, nullable=False))
+INBOX: Final = Table(
+    "aftercall_inbox",
+    METADATA,
+    *(Column(name, Text, primary_key=True) for name in ("subscriber", "account", "call_id")),
+    *(Column(name, Text, nullable=False) for name in ("rank", "done", "memo", "leased_for")),
+    *(Column(name, Double, nullable=False) for name in ("leased_until", "at")),
+)
+
+ALERT_CALLS: Final = Table(
+    "aftercall_alert_calls",
+    METADATA,
+    *(Column(name, Text, primary_key=True) for name in ("rule", "account", "call_id")),
+    *(Column(name, Text, nullable=False) for name in ("rank", "told")),
+    Column("at", Double, nullable=False),
+    Column("heard_at", Double, nullable=False),
+    Column("matched", Boolean, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("counted_at", Double),
+)
+ALERTS: Final = Table(
+    "aftercall_alerts",
+    METADATA,
+    *(Column(name, Text, primary_key=True) for name in ("rule", "account", "target")),
+    Column("watched_since", Double, nullable=False),
+    Column("since", Double),
+    Column("last_at", Double, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("value", Double),
+    Column("calls", BigInteger, nullable=False),
+    Column("told_at", Double),
+    Column("told_count", BigInteger, nullable=False),
+)
+LEASES: Final = Table(
+    "aftercall_leases",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", Double, nullable=False),
+)
 
 # A step that was released is never changed: another one follows it. Instants are seconds since the epoch.
 MIGRATIONS: Final[Sequence[Migration]] = (
@@ -68,52 +99,28 @@ MIGRATIONS: Final[Sequence[Migration]] = (
         "CREATE INDEX aftercall_events_by_time ON aftercall_events (at)",
     ),
     ("CREATE TABLE aftercall_watermarks (account TEXT PRIMARY KEY, at DOUBLE PRECISION NOT NULL)",),
+    (
+        """CREATE TABLE aftercall_inbox (
+            subscriber TEXT NOT NULL, account TEXT NOT NULL, call_id TEXT NOT NULL, rank TEXT NOT NULL,
+            done TEXT NOT NULL, memo TEXT NOT NULL, leased_for TEXT NOT NULL, leased_until DOUBLE PRECISION NOT NULL,
+            at DOUBLE PRECISION NOT NULL, PRIMARY KEY (subscriber, account, call_id))""",
+        "CREATE INDEX aftercall_inbox_by_time ON aftercall_inbox (at)",
+    ),
+    (
+        """CREATE TABLE aftercall_alert_calls (
+            rule TEXT NOT NULL, account TEXT NOT NULL, call_id TEXT NOT NULL, rank TEXT NOT NULL, told TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL, heard_at DOUBLE PRECISION NOT NULL, matched BOOLEAN NOT NULL,
+            value DOUBLE PRECISION NOT NULL, counted_at DOUBLE PRECISION, PRIMARY KEY (rule, account, call_id))""",
+        "CREATE INDEX aftercall_alert_calls_of_window ON aftercall_alert_calls (rule, account, at, matched, value)",
+        "CREATE INDEX aftercall_alert_calls_new ON aftercall_alert_calls (rule, account) WHERE counted_at IS NULL",
+        "CREATE INDEX aftercall_alert_calls_by_time ON aftercall_alert_calls (heard_at)",
+        """CREATE TABLE aftercall_alerts (
+            rule TEXT NOT NULL, account TEXT NOT NULL, target TEXT NOT NULL, watched_since DOUBLE PRECISION NOT NULL,
+            since DOUBLE PRECISION, last_at DOUBLE PRECISION NOT NULL, count BIGINT NOT NULL, value DOUBLE PRECISION,
+            calls BIGINT NOT NULL, told_at DOUBLE PRECISION, told_count BIGINT NOT NULL,
+            PRIMARY KEY (rule, account, target))""",
+        """CREATE TABLE aftercall_leases (
+            name TEXT PRIMARY KEY, holder TEXT NOT NULL, until DOUBLE PRECISION NOT NULL)""",
+    ),
 )
-IDENTITY: Final = {
-    "sqlite": "INTEGER PRIMARY KEY",
-    "postgresql": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-}
-LOCK: Final = 0x61667465726361  # any number, always the same: PostgreSQL locks by numbers
-
-
-def version_of(connection: Connection) -> int:
-    """The version of the schema that is there; 0 if there is none."""
-    if not inspect(connection).has_table(SCHEMA.name):
-        return 0
-    return connection.execute(select(SCHEMA.c.version)).scalar() or 0
-
-
-def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Bring the schema to the latest version, in the transaction of `connection`: all steps or none.
-
-    Processes that start together wait for one another. Raises `SettingsError` if the schema is newer than we are.
-    """
-    _lock(connection)
-    found = version_of(connection)
-    if found > len(migrations):
-        newer = f"the ledger there has schema {found}, and this version of aftercall knows {len(migrations)}"
-        raise SettingsError([f"AFTERCALL_LEDGER_URL: {newer}: install a newer version, or name another database"])
-    if found < len(migrations):
-        _apply(connection, [statement for step in migrations[found:] for statement in step])
-        _set_version(connection, len(migrations), is_first=found == 0)
-
-
-def _lock(connection: Connection) -> None:
-    # SQLite is locked by the transaction itself, which begins as IMMEDIATE.
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        connection.execute(text("SET LOCAL statement_timeout = 0"))  # a step over many events may take its time
-
-
-def _apply(connection: Connection, statements: list[str]) -> None:
-    identity = IDENTITY[connection.dialect.name]
-    for statement in statements:
-        connection.execute(text(statement.replace("{identity}", identity)))
-
-
-def _set_version(connection: Connection, version: int, *, is_first: bool) -> None:
-    if is_first:
-        SCHEMA.create(connection)
-        connection.execute(SCHEMA.insert().values(version=version))
-    else:
-        connection.execute(SCHEMA.update().values(version=version))
+LEDGER: Final = Schema("ledger", "AFTERCALL_LEDGER_URL", "aftercall_schema", MIGRATIONS)

@@ -4,22 +4,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection, Row, Table, and_, delete, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, delete, func, select
 
-from consumers.ledger import ON_ITS_WAY, SETTLED, Event
-from worker.clients.ledger.database import OF_THE_EVENT, Database
-from worker.clients.ledger.schema import EVENTS, MIGRATIONS, WATERMARKS
+from consumers.inbox import Arrival, Claim, Ended
+from consumers.ledger import ON_ITS_WAY, SETTLED, Event, Kind
+from worker.clients.ledger import inbox
+from worker.clients.ledger.schema import EVENTS, LEDGER, WATERMARKS
+from worker.clients.sql.database import OF_THE_ROW, Database, insert_into
 
 ASKED_AT_ONCE: Final = 500
 PRUNED_AT_ONCE: Final = 1000
 
 
 class Store:
-    """The ledger in the database of a URL. Raises `LedgerAway` and `SettingsError`, as `Database` does."""
+    """The ledger in the database of a URL. Raises `DatabaseAway` and `SettingsError`, as `Database` does."""
 
     def __init__(self, url: Callable[[], str]) -> None:
-        self._database = Database(url)
+        self._database = Database(url, LEDGER)
         self.close = self._database.close
 
     def open(self) -> None:
@@ -29,7 +30,7 @@ class Store:
 
     def schema(self) -> tuple[int, int]:
         """The schema's version there (0: none yet), and ours; changes nothing."""
-        return self._database.schema(), len(MIGRATIONS)
+        return self._database.version(), len(LEDGER.migrations)
 
     def record(self, events: Sequence[Event]) -> list[Exception | None]:
         """Write the events in one transaction; what became of each, None for well.
@@ -39,20 +40,21 @@ class Store:
         try:
             with self._database.writing() as connection:
                 _insert_events(connection, events)
-        except _OF_THE_EVENT as error:
+        except OF_THE_ROW as error:
             return [error] if len(events) == 1 else [self.record([event])[0] for event in events]
         return [None] * len(events)
 
-    def accounted(self, account: str, call_ids: Sequence[str], since: float) -> set[str]:
-        """Those of the calls with an event that settles them, or one since then that says they are on their way."""
+    def latest(self, account: str, call_ids: Sequence[str]) -> list[tuple[str, Kind, float]]:
+        """The instant of the latest event of each kind that accounts for one of the calls."""
         column = EVENTS.c
-        counts = or_(column.kind.in_(SETTLED), and_(column.kind.in_(ON_ITS_WAY), column.at > since))
-        found: set[str] = set()
+        found: list[tuple[str, Kind, float]] = []
         with self._database.reading() as connection:
             for start in range(0, len(call_ids), ASKED_AT_ONCE):
                 asked = column.call_id.in_(call_ids[start : start + ASKED_AT_ONCE])
-                query = select(column.call_id).distinct().where(asked, column.account == account, counts)
-                found.update(connection.execute(query).scalars())
+                counts = column.kind.in_(SETTLED | ON_ITS_WAY)
+                query = select(column.call_id, column.kind, func.max(column.at)).where(asked, counts)
+                of_each = query.where(column.account == account).group_by(column.call_id, column.kind)
+                found.extend((call_id, kind, at) for call_id, kind, at in connection.execute(of_each))
         return found
 
     def story(self, call_id: str) -> list[Event]:
@@ -80,7 +82,19 @@ class Store:
         some = select(EVENTS.c.id).where(EVENTS.c.at < before).order_by(EVENTS.c.at).limit(PRUNED_AT_ONCE)
         oldest = some.with_for_update(skip_locked=True)  # PostgreSQL: another process may be at it too
         with self._database.writing() as connection:
-            return connection.execute(delete(EVENTS).where(EVENTS.c.id.in_(oldest))).rowcount
+            forgotten = inbox.prune(connection, before)
+            return forgotten + connection.execute(delete(EVENTS).where(EVENTS.c.id.in_(oldest))).rowcount
+
+    def claim(self, asked: Sequence[tuple[Arrival, float]]) -> list[Claim]:
+        """Lease the calls of events that are to be acted upon."""
+        with self._database.writing() as connection:
+            return inbox.claim(connection, asked)
+
+    def end(self, ended: Sequence[Ended]) -> list[None]:
+        """End leases."""
+        with self._database.writing() as connection:
+            inbox.end(connection, ended)
+        return [None] * len(ended)
 
     def watermark(self, account: str) -> float | None:
         """The account's watermark."""
@@ -90,27 +104,18 @@ class Store:
     def set_watermark(self, account: str, at: float) -> None:
         """Move the account's watermark forward, or leave it."""
         with self._database.writing() as connection:
-            insert = _insert(connection, WATERMARKS).values(account=account, at=at)
+            insert = insert_into(connection, WATERMARKS).values(account=account, at=at)
             ahead = WATERMARKS.c.at < insert.excluded.at
             connection.execute(
                 insert.on_conflict_do_update(index_elements=["account"], set_={"at": insert.excluded.at}, where=ahead)
             )
 
 
-# What cannot be bound to a statement is refused by the driver before the database sees it.
-_OF_THE_EVENT: Final = (*OF_THE_EVENT, OverflowError, UnicodeError)
-
-
 def _insert_events(connection: Connection, events: Sequence[Event]) -> None:
     """In one order in every process: two that write some of the same events would else wait for each other."""
     rows = sorted(map(_row, events), key=lambda row: (row["event_id"], row["kind"]))
-    insert = _insert(connection, EVENTS).on_conflict_do_nothing(index_elements=["event_id", "kind"])
+    insert = insert_into(connection, EVENTS).on_conflict_do_nothing(index_elements=["event_id", "kind"])
     connection.execute(insert, rows)
-
-
-def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An insert that knows conflicts: both databases do, each in a dialect of SQLAlchemy's."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def _row(event: Event) -> dict[str, Any]:

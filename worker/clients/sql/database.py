@@ -1,6 +1,6 @@
-"""The ledger's connection: one, to SQLite or PostgreSQL, opened when it is needed and opened anew after trouble.
+"""A connection: one, to SQLite or PostgreSQL, opened when it is needed and opened anew after trouble.
 
-For one thread only. Its errors are two: `SettingsError` for what no waiting mends, `LedgerAway` for the rest.
+For one thread only. Its errors are two: `SettingsError` for what no waiting mends, `DatabaseAway` for the rest.
 """
 
 import sqlite3
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
-from consumers.ledger import LedgerAway
-from worker.clients.ledger.schema import migrate, version_of
+from consumers.outcomes import DatabaseAway
+from worker.clients.sql.schema import Schema, migrate, version_of
 from worker.settings import SettingsError
 
-KEY: Final = "AFTERCALL_LEDGER_URL"
 SQLITE_BUSY_S: Final = 10.0
 """How long one process waits for another that is writing."""
 # Whatever happens to the server or the way to it, an answer or an error comes within some 15 s.
@@ -31,15 +31,16 @@ POSTGRESQL: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "options": "-c statement_timeout=15000 -c lock_timeout=10000",
 }
-OF_THE_EVENT: Final = (DataError, IntegrityError)
-"""What a database says of one event; anything else it says concerns all of them."""
+OF_THE_ROW: Final = (DataError, IntegrityError, OverflowError, UnicodeError)
+"""What a database says of one row, or its driver before it gets there; anything else it says concerns all of them."""
 
 
 class Database:
-    """The database of a URL, which may change, as a password does."""
+    """The database of a URL, which may change, as a password does, with a schema of ours."""
 
-    def __init__(self, url: Callable[[], str]) -> None:
+    def __init__(self, url: Callable[[], str], schema: Schema) -> None:
         self._url = url
+        self._schema = schema
         self._engine: Engine | None = None
         self._file = 0
 
@@ -61,31 +62,31 @@ class Database:
         with self._explained(), self._opened().connect() as connection:
             yield connection
 
-    def schema(self) -> int:
+    def version(self) -> int:
         """The version of the schema that is there, 0 if there is none; changes nothing."""
-        url = _checked(self._url())
+        url = _checked(self._url(), self._schema)
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
             return 0
         with self._explained():
-            engine = self._engine or _engine_of(url)
+            engine = self._engine or _engine_of(url, self._schema)
             try:
                 with engine.connect() as connection:
-                    return version_of(connection)
+                    return version_of(connection, self._schema)
             finally:
                 if engine is not self._engine:
                     engine.dispose()
 
     def _opened(self) -> Engine:
         """The engine, its schema up to date. SQLite would write on into a file that somebody removed."""
-        url = _checked(self._url())
+        url = _checked(self._url(), self._schema)
         if self._engine is not None and self._file != _inode(url):
             self.close()
         if self._engine is None:
-            _make_directory(url)
-            self._engine = _engine_of(url)
+            _make_directory(url, self._schema)
+            self._engine = _engine_of(url, self._schema)
             try:
                 with self._engine.execution_options(begins="BEGIN IMMEDIATE").begin() as connection:
-                    migrate(connection)
+                    migrate(connection, self._schema)
             except BaseException:
                 self.close()
                 raise
@@ -96,39 +97,37 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except OF_THE_EVENT:
+        except OF_THE_ROW:
             raise
         except DBAPIError as error:
             self.close()
-            raise _explanation(error, self._url()) from error
+            raise _explanation(error, self._url(), self._schema) from error
 
 
-def _checked(text: str) -> URL:
+def _checked(text: str, schema: Schema) -> URL:
     """The URL with the driver that we bring. Raises `SettingsError` for one that names no database of ours."""
+    either = f"sqlite:///path/to/{schema.name}.db, or postgresql://user@host/name"
     try:
         url = make_url(text)
     except ArgumentError:
-        raise SettingsError(
-            [f"{KEY} is no address: sqlite:///path/to/ledger.db, or postgresql://user@host/name"]
-        ) from None
+        raise SettingsError([f"{schema.key} is no address: {either}"]) from None
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
         return url
-    raise SettingsError(
-        [f"{KEY}: the ledger is kept in sqlite:///path/to/ledger.db, or in postgresql://user@host/name"]
-    )
+    raise SettingsError([f"{schema.key}: the {schema.name} is kept in {either}"])
 
 
-def _engine_of(url: URL) -> Engine:
+def _engine_of(url: URL, schema: Schema) -> Engine:
     try:
         if url.get_backend_name() == "sqlite":
             return _sqlite(url)
         given = {key: value for key, value in POSTGRESQL.items() if key not in url.query}
         return create_engine(url, pool_size=1, max_overflow=0, connect_args=given, hide_parameters=True)
     except (ImportError, NoSuchModuleError) as error:
+        mend = "pip install 'aftercall[postgres]'"
         raise SettingsError(
-            [f"{KEY}: PostgreSQL needs psycopg, which is not installed: pip install 'aftercall[postgres]' ({error})"]
+            [f"{schema.key}: PostgreSQL needs psycopg, which is not installed: {mend} ({error})"]
         ) from error
 
 
@@ -162,16 +161,15 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     retrying(connection.execute, "PRAGMA journal_mode = WAL")
 
 
-def _make_directory(url: URL) -> None:
+def _make_directory(url: URL, schema: Schema) -> None:
     if url.get_backend_name() != "sqlite":
         return
     directory = Path(url.database or "").parent
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError(
-            [f"{KEY}: {directory} cannot be made ({error.strerror}): name a directory that this user may write"]
-        ) from error
+        told = f"{directory} cannot be made ({error.strerror}): name a directory that this user may write"
+        raise SettingsError([f"{schema.key}: {told}"]) from error
 
 
 def _inode(url: URL) -> int:
@@ -183,12 +181,18 @@ def _inode(url: URL) -> int:
         return -1
 
 
-def _explanation(error: DBAPIError, url: str) -> Exception:
+def _explanation(error: DBAPIError, url: str, schema: Schema) -> Exception:
     """What went wrong, in words an operator can act upon; neither the statement nor a password is in them."""
     words = " ".join(str(error.orig).split())[:300]
     where = make_url(url).render_as_string(hide_password=True)
     if "unable to open database file" in words or "readonly database" in words:
-        return SettingsError([f"{KEY}: {where} cannot be written ({words}): name a file that this user may write"])
+        told = f"{where} cannot be written ({words}): name a file that this user may write"
+        return SettingsError([f"{schema.key}: {told}"])
     if "not a database" in words or "malformed" in words:
-        return LedgerAway(f"{where} is damaged ({words}): put it aside, or a backup of it in its place")
-    return LedgerAway(f"the ledger's database does not answer ({words}): check it, and {KEY} ({where})")
+        return DatabaseAway(f"{where} is damaged ({words}): put it aside, or a backup of it in its place")
+    return DatabaseAway(f"the {schema.name}'s database does not answer ({words}): check it, and {schema.key} ({where})")
+
+
+def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An insert that knows conflicts: both databases do, each in a dialect of SQLAlchemy's."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
