@@ -7,8 +7,9 @@ import msgspec
 
 from consumers.ended_reasons import Outcome
 from consumers.merge import Source
-from consumers.messages import EVENTS, OURS, Message, event_headers, pack
-from consumers.tolerant_json import dump
+from consumers.messages import EVENTS, OURS, Delivery, Message, event_headers, pack, unpack
+from consumers.outcomes import Undecodable
+from consumers.tolerant_json import decode, dump
 
 SCHEMA: Final = "aftercall.call/1"
 ENRICHED: Final = "call.enriched"
@@ -60,6 +61,30 @@ class EnrichedCall(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """`call.enriched.<account>.<result>.<reason>`: what subscribers bind to."""
         return f"{self.type}.{self.account}.{self.outcome.result}.{self.outcome.reason}"
 
+    @property
+    def rank(self) -> str:
+        """Texts that order one call's events: of (complete, source is `both`, fetchedAt) the greater wins."""
+        return f"{self.complete:d}{self.provenance.source == 'both':d}{self.timeline.fetched_at or ''}"
+
+
+_DECODER: Final = msgspec.json.Decoder(EnrichedCall)
+
+
+def read_enriched(delivery: Delivery) -> EnrichedCall:
+    """The enriched call that a delivery carries; fields that are new to us are passed over. Raises `Undecodable`."""
+    try:
+        return decode_call(unpack(delivery))
+    except ValueError as error:
+        raise Undecodable(f"no enriched call: {error}") from error
+
+
+def decode_call(body: bytes) -> EnrichedCall:
+    """The enriched call of its JSON. Raises `ValueError` for anything else."""
+    try:
+        return decode(body, _DECODER)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
 
 class Encoded(msgspec.Struct, frozen=True):
     """An enriched call as bytes, and the id of its event: equal content has an equal id, whichever replica made it."""
@@ -102,7 +127,7 @@ def emission(enriched: EnrichedCall, *, source: str, emitted_at: float, trace: d
     )
     headers[f"{OURS}source"] = source
     headers[f"{OURS}received-at"] = enriched.timeline.received_at
-    headers[f"{OURS}attempt"] = enriched.timeline.attempts
+    headers[f"{OURS}attempt"] = 1  # its subscribers' first; how often it was fetched is in the timeline
     headers[f"{OURS}version"] = enriched.version
     return Message(
         exchange=EVENTS,

@@ -107,6 +107,14 @@ def test_the_message_of_an_enriched_call_is_an_event_on_its_routing_key(version:
     }
 
 
+def test_however_often_a_call_was_fetched_it_is_its_subscribers_first_attempt() -> None:
+    late = enriched_call(
+        timeline=dict.fromkeys(("endedAt", "receivedAt", "fetchedAt", "emittedAt"), "x") | {"attempts": 7}
+    )
+    message = emission(late, source="webhook", emitted_at=RECEIVED_AT, trace={})
+    assert message.headers["x-aftercall-attempt"] == 1
+
+
 def test_a_call_over_one_mebibyte_travels_gzipped_under_the_id_of_its_content() -> None:
     enriched = enriched_call(call={"transcript": "x" * 2**20})
     message = emission(enriched, source="webhook", emitted_at=RECEIVED_AT, trace={})

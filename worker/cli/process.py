@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -19,12 +20,16 @@ from worker.broker.deliver import Handle, Settler
 from worker.broker.publisher import Publisher
 from worker.broker.session import SetUp
 from worker.broker.topology import Topology, topology_of
+from worker.cli.listening import not_listening
+from worker.clients.ledger.ledger import Ledger, open_ledger
 from worker.clients.vapi import VapiClient, vapi_session
+from worker.ingress.connections import Connections, listening
 from worker.operate.probes import admin_application
-from worker.operate.telemetry import logger
+from worker.operate.telemetry import MEMORY_MAX_BYTES, logger
 from worker.settings import Account, Settings, SettingsError
 
 CONSUMER_PUBLISH_S: Final = 10.0
+MEMORY_LOOK_S: Final = 2.0
 Check = Callable[[], Awaitable[bool]]
 
 
@@ -76,34 +81,38 @@ class Process:
         self.stack = stack
         self.has_started = False
         self.has_failed = False
+        self.has_outgrown = False
         self.checks: dict[str, Check] = {}
         self._publisher: Publisher | None = None
         self._clients: dict[str, VapiClient] = {}
+        self._ledger: Ledger | None = None
 
     async def serve_probes(self) -> None:
         """Serve probes and metrics: first of all, so that they say "not ready" until the last moment."""
         host, port = self.settings.admin_host, self.settings.admin_port
         await self.listen(admin_application(self._look), host, port, 1, key="AFTERCALL_ADMIN_PORT")
 
-    async def listen(self, app: web.Application, host: str, port: int, grace_s: float, *, key: str) -> None:
+    async def listen(
+        self,
+        app: web.Application,
+        host: str,
+        port: int,
+        grace_s: float,
+        *,
+        key: str,
+        connections: Connections | None = None,
+    ) -> None:
         """Serve an application until the process stops; requests then have `grace_s` seconds.
 
         Raises `SettingsError`, which names `key`, if nobody can listen there.
         """
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=grace_s,
-            keepalive_timeout=75,  # longer than a load balancer's idle time (AWS 60 s): it is the one to close
-            auto_decompress=False,
-        )
-        await runner.setup()
-        self.stack.push_async_callback(runner.cleanup)
+        port_of = listening(app, host, port, grace_s=grace_s, connections=connections or Connections())
         try:
-            await web.TCPSite(runner, host, port).start()
+            address, port = await self.stack.enter_async_context(port_of)
         except OSError as error:
-            raise SettingsError([f"{key}: {error.strerror}: set it to a free port"]) from error
-        logger().info("role.listening", address=str(runner.addresses[0][0]), port=runner.addresses[0][1])
+            keys = (key.replace("_PORT", "_HOST"), key)
+            raise SettingsError([not_listening(error, host, port, keys=keys)]) from error
+        logger().info("role.listening", address=address, port=port)
 
     def run(self, work: Awaitable[None], name: str) -> None:
         """Run `work` until the process stops; if it dies before, so does the process, for another to be started."""
@@ -163,6 +172,24 @@ class Process:
             self.run(client.breaker.run(), f"breaker of {account.name}")
         return self._clients[account.name]
 
+    async def watch_memory(self) -> None:
+        """Stop in order once the process is larger than it may be: better than to be ended in the midst of calls."""
+        allowed = self.settings.memory_max_bytes
+        MEMORY_MAX_BYTES.set(allowed)
+        if not allowed:
+            return
+        while (used := _resident_bytes()) <= allowed:  # noqa: ASYNC110  # nobody tells when memory was taken
+            await asyncio.sleep(MEMORY_LOOK_S)
+        logger().warning("role.outgrown", used_bytes=used, allowed_bytes=allowed)
+        self.has_outgrown = True
+        self.stopping.ask()
+
+    async def ledger(self) -> Ledger:
+        """The ledger: one for all roles of the process. Raises `SettingsError` for what no waiting mends."""
+        if self._ledger is None:
+            self._ledger = await self.stack.enter_async_context(open_ledger(self.settings))
+        return self._ledger
+
     def prepare(self, topology: Topology, then: SetUp | None = None) -> SetUp:
         """What a session does first: declare its topology, or only verify it, and `then` what else it needs."""
         step = declare.apply if self.settings.topology == "apply" else declare.verify
@@ -174,9 +201,9 @@ class Process:
 
         return prepare
 
-    def _end_if_failed(self, name: str, task: asyncio.Future[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            logger().error("role.failed", part=name, exc_info=task.exception())
+    def _end_if_failed(self, name: str, task: asyncio.Task[None]) -> None:
+        if (failure := _failure_of(task)) is not None:
+            logger().error("role.failed", part=name, exc_info=failure)
             self.has_failed = True
             self.stopping.ask()
 
@@ -187,6 +214,22 @@ class Process:
         is_up = self.has_started and not self.stopping.is_wanted
         answers = await asyncio.gather(*(check() for check in self.checks.values()))
         return {"started and not stopping": is_up, **dict(zip(self.checks, answers, strict=True))}
+
+
+def _failure_of(task: asyncio.Task[None]) -> BaseException | None:
+    """What ended a task; a cancellation only if nobody asked for it, as when a library raises it by itself."""
+    try:
+        return task.exception()
+    except asyncio.CancelledError as error:
+        return None if task.cancelling() else error
+
+
+def _resident_bytes() -> int:
+    """The memory that the process has in use; 0 where the system does not tell (it is Linux that does)."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _async(check: Callable[[], bool]) -> Check:

@@ -1,0 +1,95 @@
+"""Handlers of the user's: found by their name, opened with what they need, run as they are written.
+
+A handler is `async def handle(call: EnrichedCall) -> None`, or a plain function, which runs in a thread. One that takes
+a second parameter is given the `Delivery` too. A function without parameters that makes an async context manager, such
+as one under `contextlib.asynccontextmanager`, is entered at the start and left at the end: it yields the handler.
+"""
+
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from consumers.enriched import EnrichedCall
+from consumers.messages import Delivery
+from worker.cli.exit_codes import Unreachable, WrongArguments
+from worker.cli.process import Process
+from worker.clients.threads import Threads
+
+BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+Handler = Callable[[EnrichedCall, Delivery], Awaitable[None]]
+
+
+async def open_handler(target: str, process: Process) -> Handler:
+    """The handler of that name, ready to be called.
+
+    Raises `WrongArguments` if it is none, and `Unreachable` if what it needs cannot be had.
+    """
+    found = _found(target)
+    if not _parameters(found, target):
+        found = await _entered(found, target, process)
+    parameters = _parameters(found, target)
+    if parameters not in (1, 2):
+        raise WrongArguments(
+            f"{target}: a handler takes the call, or the call and the delivery, not {parameters} things"
+        )
+    return _handler(found, parameters, process)
+
+
+def _found(target: str) -> Any:
+    module, _, name = target.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does: the user's package lies where it is run
+    try:
+        found = getattr(import_module(module), name, None)
+    except Exception as error:  # a module may raise anything while it is imported
+        raise WrongArguments(f"{target}: {module} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise WrongArguments(f"{target}: {module} has no function {name!r}; name one as package.module:function")
+    return found
+
+
+def _parameters(found: Any, target: str) -> int:
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise WrongArguments(f"{target}: what it takes cannot be told: {error}") from error
+    return sum(each.kind in BY_PLACE and each.default is each.empty for each in parameters)
+
+
+async def _entered(found: Any, target: str, process: Process) -> Any:
+    try:
+        manager = found()
+        if not isinstance(manager, AbstractAsyncContextManager):
+            raise WrongArguments(f"{target}: takes no call, so it is to make an async context manager of a handler")
+        handler = await process.stack.enter_async_context(manager)
+    except WrongArguments:
+        raise
+    except Exception as error:
+        raise Unreachable(f"{target} cannot be opened: {type(error).__name__}: {error}") from error
+    if not callable(handler):
+        raise WrongArguments(f"{target}: its context manager is to yield the handler, not {handler!r}")
+    return handler
+
+
+def _handler(found: Any, parameters: int, process: Process) -> Handler:
+    is_async = inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__)
+    threads = None if is_async else _threads(process)
+
+    async def handle(call: EnrichedCall, delivery: Delivery) -> None:
+        given = (call, delivery)[:parameters]
+        answer = found(*given) if threads is None else await threads.run(lambda: found(*given))
+        if inspect.isawaitable(answer):
+            await answer
+
+    return handle
+
+
+def _threads(process: Process) -> Threads:
+    threads = Threads("handler", count=process.settings.prefetch)
+    process.stack.callback(threads.stop)
+    process.run(threads.watch(), "the handler's threads")
+    return threads

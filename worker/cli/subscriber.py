@@ -1,0 +1,47 @@
+"""Subscribers: a handler of enriched calls, with all that the worker has for it.
+
+What a subscriber of our own and one of the user's share: duplicates are dropped by the inbox, an older event never
+comes after a newer one, and what the handler raises is settled by the one table.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from consumers.enriched import EnrichedCall, read_enriched
+from consumers.inbox import Inbox, arrival_of, once
+from consumers.messages import Delivery, Message
+from worker.broker.deliver import Handle
+from worker.broker.topology import subscriber_queue
+from worker.cli.handlers import open_handler
+from worker.cli.process import Process
+from worker.operate.telemetry import DUPLICATES
+
+Act = Callable[[EnrichedCall, Delivery, str], Awaitable[str]]
+"""Act on an enriched call: takes what the last event of the call left as a memo, and returns the next memo."""
+
+
+def subscription(name: str, act: Act, inbox: Inbox) -> Handle:
+    """What handles the deliveries of a subscriber's queue: each event acted upon once."""
+
+    async def handle(delivery: Delivery, now: float) -> tuple[Message, ...]:
+        call = read_enriched(delivery)
+        arrival = arrival_of(name, call, str(delivery.headers.get("ce-id") or ""))
+        claim = await once(arrival, lambda memo: act(call, delivery, memo), inbox=inbox, now=now)
+        if claim.verdict != "granted":
+            DUPLICATES.labels(delivery.queue, claim.verdict).inc()
+        return ()
+
+    return handle
+
+
+async def start_own(process: Process, target: str, name: str) -> None:
+    """Run a handler of the user's, `package.module:function`, on the queue `calls.<name>`.
+
+    Raises `WrongArguments` if there is no such handler, and `Unreachable` if what it needs cannot be had.
+    """
+    handler = await open_handler(target, process)
+
+    async def act(call: EnrichedCall, delivery: Delivery, memo: str) -> str:
+        await handler(call, delivery)
+        return memo
+
+    process.consume(subscriber_queue(name), subscription(name, act, await process.ledger()))
