@@ -1,0 +1,1 @@
+"""The targets that calls are posted to."""
