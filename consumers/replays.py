@@ -1,10 +1,13 @@
-"""Replays of dead letters: where one goes, and what is published there."""
+"""Replays of dead letters and of archived calls: where one goes, and what is published there."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from consumers.dead_letters import SPOOL, Letter
+from consumers.enriched import EnrichedCall, emission
 from consumers.messages import DEAD, OURS, REQUEUE, UNROUTED, WEBHOOK, Delivery, Message
 from consumers.settling import note
 from consumers.timestamps import iso
@@ -76,3 +79,20 @@ def note_of(what: str, letter: Letter, now: float, destination: Destination | No
     if destination is not None:
         story[f"{OURS}to"] = str(destination)
     return note(what, letter.account, letter.call_id, now, story)
+
+
+def replay_of_call(call: EnrichedCall, queue: str, run: str, now: float, trace: Mapping[str, Any]) -> Message:
+    """The message that brings an archived call to one queue again: as it was emitted, but a new event of that run.
+
+    Within a run a call has one `ce-id`, so a run that is gone on with doubles nothing. Attempts begin anew.
+    """
+    message = emission(call, source="replay", emitted_at=now, trace=dict(trace))
+    new = {"ce-id": f"{message.headers['ce-id']}/replay/{run}", f"{OURS}attempt": 1}
+    headers = {**message.headers, **new}
+    return replace(message, exchange=REQUEUE, routing_key=queue, headers=headers)
+
+
+def note_of_call(call: EnrichedCall, queue: str, run: str, now: float) -> Message:
+    """The note that tells the ledger of an archived call that was replayed."""
+    told = {"queue": queue, "to": queue, "source": "replay", "detail": f"run {run}"}
+    return note("replayed", call.account, call.call_id, now, {OURS + key: value for key, value in told.items()})

@@ -8,7 +8,7 @@ import msgspec
 from consumers.dead_letters import Letter
 from consumers.ledger import Event
 from consumers.messages import RETRY
-from consumers.prospects import EMITTED, Case, Next, Rules, each_next
+from consumers.prospects import EMITTED, Case, Next, Rules, cause_of, each_next, named
 from consumers.timestamps import instant, iso
 
 CAME_IN: Final = {
@@ -136,7 +136,7 @@ def _told(event: Event) -> str:
         case "dead":
             return f"attempt {event.attempt} in {event.queue}: dead letter, {event.letter_reason}{why}"
         case "replayed":
-            return f"the letter of {event.queue} was replayed to {event.to or event.queue}"
+            return _of_replay(event)
         case "discarded":
             return f"the letter of {event.queue} was discarded"
         case "swept":
@@ -146,7 +146,7 @@ def _told(event: Event) -> str:
 
 
 def _of_emission(event: Event) -> str:
-    state = "complete" if event.complete else f"without {', '.join(event.missing) or 'all of it'}"
+    state = "complete" if event.complete else f"without {named(event.missing)}"
     origin = {"both": "from API and webhook", "api": "from the API", "webhook": "from the webhook alone"}
     parts = (
         f"version {event.version} went out, {state}",
@@ -156,5 +156,11 @@ def _of_emission(event: Event) -> str:
     return ", ".join(filter(None, parts))
 
 
+def _of_replay(event: Event) -> str:
+    if event.source == "replay":
+        return f"sent from the archive to {event.to} again, {event.detail}"
+    return f"the letter of {event.queue} was replayed to {event.to or event.queue}"
+
+
 def _of_letter(letter: Letter) -> str:
-    return f"attempt {letter.attempts} in {letter.queue}: dead letter, {letter.reason}: {letter.error}"
+    return f"attempt {letter.attempts} in {letter.queue}: dead letter, {cause_of(letter)}"

@@ -157,10 +157,14 @@ async def test_what_cannot_be_done_is_one_sentence_and_a_named_exit_code(install
         (["show", "abcdef012345"], 1, "There is no dead letter abcdef012345"),
         (["replay", "--id", "abcdef012345"], 1, "There is no such letter: abcdef012345."),
         (["replay", "--queue", "crm"], 0, "There is no letter to replay."),
-        (["replay"], 64, "Say which letters to replay"),
-        (["replay", "--all", "--to", "nowhere"], 64, "--to calls.nowhere: there are the queues calls.enrich.default"),
+        (["replay"], 64, "say which letters to replay"),
+        (
+            ["replay", "--all", "--to", "nowhere"],
+            64,
+            "--to calls.nowhere: no such queue; there are calls.enrich.default",
+        ),
         (["list", "--since", "yesterday"], 64, "--since yesterday"),
-        (["discard", "--all"], 64, "There is no terminal to ask at"),
+        (["discard", "--all"], 64, "there is no terminal to ask at"),
     ):
         told = await dead(installation, *arguments)
         assert (told[0], sentence in told[2]) == (code, True), told

@@ -1,27 +1,18 @@
 """The dead letters of an installation: finding them, replaying or discarding one, and whether a replay would arrive."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
-import aio_pika
 import msgspec
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from consumers.dead_letters import Wanted
 from consumers.messages import DEAD, EVENTS, REQUEUE, UNROUTED, Message
 from consumers.replays import Destination, note_of, replay_of
-from worker.broker.session import explain, where
 from worker.broker.topology import Topology, dead_queue
 from worker.broker.walk import Found, depth_of
-from worker.broker.watch import BrokerAway
-from worker.settings import Secret
-
-CONNECT_S: Final = 5.0
-CLOSE_S: Final = 5.0
 
 Publish = Callable[[Message], Awaitable[None]]
 
@@ -110,43 +101,3 @@ def _fits(pattern: list[str], words: list[str]) -> bool:
     if pattern[0] == "#":
         return any(_fits(pattern[1:], words[taken:]) for taken in range(len(words) + 1))
     return bool(words) and pattern[0] in ("*", words[0]) and _fits(pattern[1:], words[1:])
-
-
-@asynccontextmanager
-async def reached(urls: Secret) -> AsyncIterator[AbstractConnection]:
-    """A connection to the first broker that answers. Raises `BrokerAway`, also when it goes away meanwhile."""
-    connection = await _connect(urls.each())
-    try:
-        with told_as_away():
-            yield connection
-    finally:
-        with suppress(Exception):
-            async with asyncio.timeout(CLOSE_S):
-                await connection.close()
-
-
-@contextmanager
-def told_as_away() -> Iterator[None]:
-    """Whatever says that the connection has ended is `BrokerAway`."""
-    try:
-        yield
-    except BrokenPipeError:  # of our own output
-        raise
-    except (AMQPError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
-        raise BrokerAway(explain(error)) from error
-    except asyncio.CancelledError as error:  # aiormq cancels those who wait when the connection ends
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise BrokerAway("the connection was closed") from error
-
-
-async def _connect(urls: Sequence[str]) -> AbstractConnection:
-    troubles = []
-    for url in urls:
-        try:
-            async with asyncio.timeout(CONNECT_S / len(urls)):
-                return await aio_pika.connect(url, client_properties={"connection_name": "aftercall dead"})
-        except (AMQPError, OSError) as error:
-            troubles.append(f"{where(url)}: {explain(error)}")
-    raise BrokerAway("; ".join(troubles))

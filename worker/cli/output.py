@@ -23,6 +23,16 @@ def print_json(value: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+def json_item(value: Any, count: int) -> str:
+    """A part of a JSON list that is written as it comes; `count` were written before."""
+    return ("[\n  " if count == 0 else ",\n  ") + orjson.dumps(value).decode()
+
+
+def json_end(count: int) -> str:
+    """The end of such a list of `count`."""
+    return "\n]\n" if count else "[]\n"
+
+
 def say(text: str) -> None:
     """Tell a person something that is no data."""
     sys.stderr.write(text + "\n")

@@ -5,7 +5,6 @@ import sys
 from functools import partial
 from typing import Annotated, Final
 
-import structlog
 from cyclopts import App, Parameter, validators
 
 from consumers.dead_letters import Groups, Wanted, queue_named
@@ -13,20 +12,22 @@ from consumers.replays import destination_of
 from worker.broker.dead_letters import discard as discard_one
 from worker.broker.topology import topology_of
 from worker.broker.walk import Found
-from worker.cli.dead.pages import Lines, body_of, dashed, document, json_end, json_line, page, so_many
+from worker.cli.arguments import Count, Flag
+from worker.cli.asking import require_somebody_to_ask
+from worker.cli.dead.pages import Lines, body_of, dashed, document, json_line, page, so_many
 from worker.cli.dead.places import opened
-from worker.cli.dead.plans import is_sure, nobody_to_ask, plan, refusal, show_plan
-from worker.cli.dead.which import Chosen, Count, Which
-from worker.cli.dead.working import Work, desk, replaying, tell, work_through
-from worker.cli.exit_codes import DONE, FOUND, USAGE
-from worker.cli.output import Format, print_json, print_rows, say
+from worker.cli.dead.plans import is_sure, plan, refusal, show_plan
+from worker.cli.dead.which import Chosen, Which
+from worker.cli.dead.working import Work, desk, replaying, work_through
+from worker.cli.exit_codes import DONE, FOUND, WrongArguments
+from worker.cli.output import Format, json_end, print_json, print_rows, say
+from worker.cli.working import log_nothing, tell
 from worker.settings import Settings, load
 
 RATE: Final = 50.0
 FASTEST: Final = 10_000.0
 ANY: Final = Which()
 NONE_SAID: Final = Chosen()
-Flag = Annotated[bool, Parameter(negative="")]
 
 app = App(
     name="dead",
@@ -57,7 +58,7 @@ async def groups(*, which: Which = ANY, output: Format = "text") -> int:
 
 
 @app.command(name="list")
-async def list_(*, which: Which = ANY, limit: Count = None, output: Format = "text") -> int:
+async def list_(*, which: Which = ANY, limit: Count | None = None, output: Format = "text") -> int:
     """List dead letters, the oldest of each queue first.
 
     Example: aftercall dead list --queue crm --reason rejected --output json
@@ -138,11 +139,10 @@ async def replay(
         Only show what would go where.
 
     """
-    _log_nothing()
+    log_nothing()
     settings, target, wanted = load(os.environ), queue_named(to) if to else "", which.wanted()
-    if trouble := _unclear(which, "replay") or _no_target(settings, target):
-        say(trouble)
-        return USAGE
+    _require_choice(which, "replay")
+    _require_target(settings, target)
     async with opened(settings, wanted) as place:
         planned = await plan(place, partial(destination_of, to=target), which.limit)
         if dry_run:
@@ -171,11 +171,11 @@ async def discard(
         Only show what would be discarded.
 
     """
-    _log_nothing()
+    log_nothing()
     settings, wanted, is_asking = load(os.environ), which.wanted(), not (yes or dry_run)
-    if trouble := _unclear(which, "discard") or (nobody_to_ask() if is_asking else ""):
-        say(trouble)
-        return USAGE
+    _require_choice(which, "discard")
+    if is_asking:
+        require_somebody_to_ask("what would be discarded")
     async with opened(settings, wanted) as place:
         planned = await plan(place, lambda _letter: None, which.limit)
         if dry_run:
@@ -198,19 +198,13 @@ async def _found(id_: str) -> Found | None:
     return None
 
 
-def _log_nothing() -> None:
-    """Sessions log what happens to them; here it is told in the command's own words."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+def _require_choice(which: Chosen, what: str) -> None:
+    if not which.is_said:
+        options = "--queue, --reason, --account, --call-id, --id, --older-than, --since or --all"
+        raise WrongArguments(f"say which letters to {what}: {options}")
 
 
-def _unclear(which: Chosen, what: str) -> str:
-    if which.is_said:
-        return ""
-    return (
-        f"Say which letters to {what}: --queue, --reason, --account, --call-id, --id, --older-than, --since or --all."
-    )
-
-
-def _no_target(settings: Settings, target: str) -> str:
+def _require_target(settings: Settings, target: str) -> None:
     queues = [queue.name for queue in topology_of(settings).queues if queue.is_consumed]
-    return "" if not target or target in queues else f"--to {target}: there are the queues {', '.join(queues)}."
+    if target and target not in queues:
+        raise WrongArguments(f"--to {target}: no such queue; there are {', '.join(queues)}")

@@ -12,6 +12,7 @@ from consumers.messages import OURS, unpack
 from consumers.timestamps import iso
 from consumers.tolerant_json import NotJson, parse
 from worker.broker.walk import Found
+from worker.cli.output import json_item
 
 NOTHING: Final = "-"
 TOLD: Final = frozenset(
@@ -37,12 +38,7 @@ def dashed(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def json_line(letter: Letter, count: int) -> str:
     """A letter as a part of a JSON list that is written as the letters come; `count` were written before."""
-    return ("[\n  " if count == 0 else ",\n  ") + orjson.dumps(row_of(letter)).decode()
-
-
-def json_end(count: int) -> str:
-    """The end of such a list of `count`."""
-    return "\n]\n" if count else "[]\n"
+    return json_item(row_of(letter), count)
 
 
 class Lines:

@@ -10,11 +10,11 @@ from aio_pika.abc import AbstractConnection
 
 from consumers.dead_letters import SPOOL, SUFFIX, Wanted, letter_of
 from consumers.messages import UNROUTED, Delivery
-from worker.broker.dead_letters import Source, reached, walk_each
+from worker.broker.dead_letters import Source, walk_each
+from worker.broker.reach import reached
 from worker.broker.topology import Topology, dead_queue, topology_of
 from worker.broker.walk import WALK_MAX, DeadQueue, Found
-from worker.broker.watch import BrokerAway
-from worker.cli.exit_codes import Unreachable
+from worker.cli.broker import needing_broker
 from worker.cli.output import say
 from worker.ingress.spool.set_aside import SetAside, discard_set_aside, list_set_aside, show_set_aside
 from worker.ingress.spool.writer import SpoolFailed
@@ -37,13 +37,11 @@ class Place(msgspec.Struct, frozen=True):
 @asynccontextmanager
 async def opened(settings: Settings, wanted: Wanted) -> AsyncIterator[Place]:
     """The places where letters lie; those that do not exist are told of. Raises `Unreachable`."""
-    try:
+    with needing_broker():
         async with reached(settings.amqp_url) as connection:
             topology = topology_of(settings)
             asked = [*_queues(connection, topology, wanted.queues), *_spool(settings, wanted.queues)]
             yield Place(connection, topology, await _existing(asked), wanted)
-    except BrokerAway as error:
-        raise Unreachable(f"The broker cannot be used: {error}") from error
 
 
 def _queues(connection: AbstractConnection, topology: Topology, asked: frozenset[str]) -> list[Source]:

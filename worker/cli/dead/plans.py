@@ -1,7 +1,5 @@
 """What is going to happen to letters: found out before anything does."""
 
-import signal
-import sys
 from collections.abc import Callable
 
 import msgspec
@@ -9,6 +7,7 @@ import msgspec
 from consumers.dead_letters import Letter
 from consumers.replays import Destination, NoWayBack
 from worker.broker.dead_letters import missing_for
+from worker.cli.asking import says_yes
 from worker.cli.dead.pages import dashed, letters, so_many
 from worker.cli.dead.places import Place
 from worker.cli.exit_codes import DONE, FOUND
@@ -95,21 +94,7 @@ def show_plan(planned: Plan, place: Place, output: Format) -> int:
     return FOUND if planned.obstacles or place.wanted.ids - planned.ids else DONE
 
 
-def nobody_to_ask() -> str:
-    """A sentence if there is no terminal to ask at."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        return ""
-    return "There is no terminal to ask at: --yes says that you are sure, --dry-run shows what would be discarded."
-
-
 def is_sure(planned: Plan, *, has_ledger: bool) -> bool:
     """Ask at the terminal."""
     note = "The ledger keeps a note of each." if has_ledger else "No ledger keeps a note of them."
-    # asyncio has Ctrl-C for itself, and would hear it only after the answer.
-    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.stderr.write(f"Discard {letters(planned.total)} for good? {note} [y/N] ")
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-    finally:
-        signal.signal(signal.SIGINT, heard)
+    return says_yes(f"Discard {letters(planned.total)} for good? {note}")

@@ -4,14 +4,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from cyclopts import Parameter, validators
+from cyclopts import Parameter
 
 from consumers.dead_letters import Wanted, queue_named
-from consumers.timestamps import instant
-from worker.cli.durations import seconds_of
+from worker.cli.arguments import Count, Flag, moment_of, seconds_of
 
 Words = Annotated[tuple[str, ...], Parameter(negative="")]
-Count = Annotated[int | None, Parameter(validator=validators.Number(gt=0))]
 
 
 @Parameter(name="*")
@@ -28,7 +26,7 @@ class Which:
     since: Annotated[str, Parameter(help="died since: `2h` ago, or a time such as `2026-08-31T17:00:00Z`")] = ""
 
     def wanted(self) -> Wanted:
-        """The same as a filter. Raises `SettingsError` for a duration that is none."""
+        """The same as a filter. Raises `WrongArguments` for a duration that is none."""
         now = time.time()
         return Wanted(
             ids=frozenset(self.id),
@@ -36,7 +34,7 @@ class Which:
             reasons=frozenset(self.reason),
             accounts=frozenset(self.account),
             call_ids=frozenset(self.call_id),
-            since=_moment(self.since, "--since", now),
+            since=moment_of(self.since, "--since", now) if self.since else None,
             until=now - seconds_of(self.older_than, "--older-than") if self.older_than else None,
         )
 
@@ -46,17 +44,10 @@ class Which:
 class Chosen(Which):
     """Which letters, said deliberately: something is going to happen to them."""
 
-    all: Annotated[bool, Parameter(help="all letters there are", negative="")] = False
-    limit: Annotated[Count, Parameter(help="so many at most, the oldest of each queue first")] = None
+    all: Annotated[Flag, Parameter(help="all letters there are")] = False
+    limit: Annotated[Count | None, Parameter(help="so many at most, the oldest of each queue first")] = None
 
     @property
     def is_said(self) -> bool:
         """Whether anything was said of which."""
         return replace(self, limit=None) != Chosen()
-
-
-def _moment(text: str, option: str, now: float) -> float | None:
-    if not text:
-        return None
-    at = instant(text)
-    return now - seconds_of(text, option) if at is None else at

@@ -1,0 +1,1 @@
+"""The archive: every call in SQLite or PostgreSQL, with what was said."""
