@@ -11,21 +11,24 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.arguments import Flag
 from worker.cli.exit_codes import FOUND, Unreachable
-from worker.settings import Settings
-from worker.simulate.demo import Account, Demo, Picture, running, subscriber_depths
+from worker.settings import Secret, Settings
+from worker.simulate.demo.account import Account, Picture
+from worker.simulate.demo.installation import running
+from worker.simulate.demo.watching import Demo
 from worker.simulate.processes import DidNotStart
 from worker.simulate.rabbitmq import NoBrokerError
 
 
-async def demo(*, keep: bool = False) -> int:
-    """Start RabbitMQ, a simulated Vapi, the endpoint and the enricher, let calls of every kind end, and add up.
+async def demo(*, keep: Flag = False) -> int:
+    """Start RabbitMQ, all roles, a simulated Vapi and HubSpot, let calls of every kind end, and add up.
 
     Example: aftercall demo --keep
 
     Things go wrong on purpose: late and missing answers, errors, doubled and forged webhooks, broken reports. Exits 0
-    only if every call that ended is enriched, or dead with a reason. Needs no account, and RabbitMQ only if
-    AFTERCALL_AMQP_URL names one; otherwise it starts its own.
+    only if every call that ended is enriched, or dead with a reason, and every subscriber has it once. It needs no
+    account, and starts its own RabbitMQ unless AFTERCALL_AMQP_URL names one.
 
     Parameters
     ----------
@@ -90,10 +93,10 @@ def _figures(settings: Settings, picture: Picture) -> Iterator[tuple[str, int]]:
     yield "in", tally.came_in
     yield "waiting", picture.waiting
     yield "enriched", len(tally.enriched)
-    yield from ((f"in calls.{name}", depth) for name, depth in subscriber_depths(settings, picture).items())
+    yield from ((f"in calls.{name}", picture.depths[f"calls.{name}"]) for name in settings.subscribers)
     yield "incomplete", tally.incomplete
     yield "amended", len(tally.amended)
-    yield "dead", sum(depth for queue, depth in picture.depths.items() if queue.endswith(".dead"))
+    yield "dead", picture.dead
 
 
 def _line(settings: Settings, picture: Picture) -> str:
@@ -112,7 +115,7 @@ def _table(settings: Settings, picture: Picture) -> Group:
 def _summary(account: Account) -> Table:
     table = Table(title="the account", show_header=False)
     dead = Counter((letter.queue, letter.reason) for letter in account.letters)
-    table.add_row("calls ended at Vapi", str(account.ended))
+    table.add_row("calls ended at Vapi", str(len(account.ended)))
     table.add_row("broken reports sent on purpose", str(account.broken))
     table.add_row("enriched", str(len(account.tally.enriched)))
     table.add_row("  of them still incomplete", str(account.tally.incomplete))
@@ -121,13 +124,24 @@ def _summary(account: Account) -> Table:
     for (queue, reason), count in sorted(dead.items()):
         table.add_row(f"dead: {reason}, in {queue}.dead", str(count))
     table.add_row("missing", str(len(account.missing)))
+    for name, reached in account.reached.items():
+        doubled = f", {reached.doubled} doubled" if reached.doubled else ""
+        lacking = f", {count} MISSING" if (count := len(account.missing_at(name))) else ""
+        has = f"{len(reached.has)}" if name != "alerts" else ""
+        table.add_row(f"reached {name}", ", ".join(filter(None, (has, reached.told))) + doubled + lacking)
     table.caption = "it adds up" if account.adds_up else "IT DOES NOT ADD UP"
     return table
 
 
 async def _stay(started: Demo, console: Console) -> None:
-    console.print(
-        f"The endpoint listens on port {started.settings.webhook_port}, the simulated Vapi is {started.vapi_url}."
-    )
-    console.print(f"Logs are in {started.folder}. Ctrl-C ends it.")
+    places, settings = started.places, started.settings
+    console.print(f"The endpoint listens on port {settings.webhook_port}; simulated are Vapi, {places.vapi},")
+    console.print(f"HubSpot, {places.hubspot}/_simulate/account, and a target, {places.target}/_simulate/received.")
+    console.print("To look closer, in another terminal:")
+    for key in ("AMQP_URL", "LEDGER_URL", "ARCHIVE_URL", "VAPI_BASE_URL", "VAPI_API_KEY"):
+        value = getattr(settings, key.lower())
+        console.print(
+            f"  export AFTERCALL_{key}={value.reveal() if isinstance(value, Secret) else value}", soft_wrap=True
+        )
+    console.print(f"Logs are in {places.folder}. Ctrl-C ends it.")
     await asyncio.Event().wait()

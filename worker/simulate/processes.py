@@ -22,10 +22,14 @@ class DidNotStart(Exception):
 
 
 class Role:
-    """One `aftercall` command in a process of its own, its log in a file; ended by its pid with the context."""
+    """One `aftercall` command, or another module, in a process of its own; ended by its pid with the context.
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str], log: Path) -> None:
+    Its log is in a file.
+    """
+
+    def __init__(self, *arguments: str, environment: Mapping[str, str], log: Path, module: str = "worker.cli") -> None:
         self._arguments = arguments
+        self._module = module
         self._environment = environment
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
@@ -44,7 +48,7 @@ class Role:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AFTERCALL_")}
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "worker.cli", *self._arguments),
+                *(sys.executable, "-m", self._module, *self._arguments),
                 env={**inherited, **self._environment},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -94,11 +98,11 @@ class Role:
                     self._check_it_runs()
                     await asyncio.sleep(LOOK_EVERY_S)
         except TimeoutError as error:
-            raise DidNotStart(f"{self._arguments[0]} is not ready after {READY_S:.0f} s:\n{self._tail()}") from error
+            raise DidNotStart(f"{self._log.stem} is not ready after {READY_S:.0f} s:\n{self._tail()}") from error
 
     def _check_it_runs(self) -> None:
         if self._process is None or self._process.returncode is not None:
-            raise DidNotStart(f"{self._arguments[0]} ended:\n{self._tail()}")
+            raise DidNotStart(f"{self._log.stem} ended:\n{self._tail()}")
 
     def _tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_TAIL:])

@@ -1,0 +1,1 @@
+"""The demo: everything on this machine, and calls travelling through."""
