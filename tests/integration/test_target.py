@@ -70,6 +70,17 @@ async def test_a_rotated_secret_is_used_from_the_next_post_on_and_one_that_canno
         Webhook(NEW).verify(received["body"], received["headers"])
 
 
+async def test_a_secret_header_is_kept_while_its_file_is_empty(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text("zapier=Authorization: Bearer t0ken")
+    async with client(f"{server.url}/hook", Secret(path=str(file))) as target:
+        file.write_text("")
+        os.utime(file, (1, 1))
+        await target.post(ID, BODY)
+
+    assert server.received[0]["headers"]["authorization"] == "Bearer t0ken"
+
+
 async def test_an_unsigned_target_is_posted_to_and_named_once(server: Server) -> None:
     with capture_logs() as logs:
         async with client(f"{server.url}/hook", "zapier=Authorization: Bearer t0ken-of-mine") as target:
@@ -218,6 +229,30 @@ async def test_an_answer_that_quotes_our_headers_is_told_without_them(server: Se
     )
 
     assert error.reason == "answers 401: bad token ******** for tenant ********"
+
+
+async def test_an_answer_that_quotes_the_call_is_told_without_what_was_said_in_it() -> None:
+    body = orjson.dumps({"summary": 'Priya asked for "Dr. Jones". ' * 100, "name": "Priya", "score": 7})
+
+    async def validate(request: web.Request) -> web.StreamResponse:
+        """As FastAPI refuses what lacks a field."""
+        detail = {"type": "missing", "loc": ["body", "phone"], "msg": "Field required", "input": await request.json()}
+        return web.json_response({"detail": [detail]}, status=422)
+
+    async with playing(validate) as url, client(url) as target:
+        with pytest.raises(Reject) as refused:
+            await target.post(ID, body)
+
+    assert '"loc": ["body", "phone"], "msg": "Field required", "input": {"summary": "…' in refused.value.reason
+    assert not [word for word in ("Priya", "Jones", "asked") if word in refused.value.reason]
+
+
+async def test_an_answer_that_quotes_the_path_does_not_tell_what_is_secret_in_it(server: Server) -> None:
+    server.answers(status=404, body="Cannot POST /webhook/5d8fa0e1/calls, no 5d8fa0e1 is registered")
+
+    error = await refusal(f"{server.url}/webhook/5d8fa0e1/calls?key=k3y-of-mine")
+
+    assert error.reason == "answers 404: Cannot POST ********, no ******** is registered"
 
 
 async def test_an_answer_that_would_swell_is_not_unpacked() -> None:

@@ -80,7 +80,7 @@ class TargetClient:
         try:
             async with self._request(event_id, body) as response:
                 status = status_label(response.status)
-                answer = await read_answer(response, self._target, self._own_headers().values())
+                answer = await read_answer(response, self._target, self._secrets(), body)
         except TimeoutError as error:
             status = "timeout"
             raise self._away(f"does not answer within {self._target.timeout_s:g} s") from error
@@ -103,13 +103,21 @@ class TargetClient:
     def _own_headers(self) -> dict[str, str]:
         return self._target.headers | self._credentials.headers
 
+    def _secrets(self) -> list[str]:
+        """What an answer may quote and nobody else is to read: the headers, and the URL, which may be a secret."""
+        path = self._url.raw_path
+        parts = [part for part in path.split("/") if not part.isalpha()]
+        return [*self._own_headers().values(), path, *parts, *self._url.query.values()]
+
     def _asked(self) -> Credentials:
-        """The credentials; while their file cannot be read, those before: an unsigned post would be refused."""
+        """The credentials; while their file cannot be read, or is empty, those before: a post would be refused."""
         try:
             asked = self._ask()
         except ValueError:
             return self._credentials
-        return asked if asked.keys or not self._credentials.keys else self._credentials
+        had = self._credentials
+        is_less = (had.keys and not asked.keys) or (had.headers and not asked.headers)
+        return had if is_less else asked
 
     def _away(self, why: str) -> Retry:
         self._gate.failed(why)
