@@ -9,22 +9,22 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from consumers.alerts.bindings import bindings_of
 from consumers.messages import DEAD, ENRICH, EVENTS, REQUEUE, RETRY, UNROUTED, WEBHOOK
 from consumers.settling import tier_name
 from worker.settings import Settings
+from worker.settings.fields import EVERY_CALL
 
 DELIVERY_LIMIT: Final = 100
 """How often a message may be lost by crashing consumers; each restart of a worker counts one for all it had in hand."""
 NO_LIMIT: Final = 2**31 - 1
 """RabbitMQ 4.x limits deliveries to 20 unless told otherwise, and takes no negative number as an argument."""
 
-EVERY_CALL: Final = ("call.enriched.#", "call.amended.#")
 BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "ledger": (*EVERY_CALL, "call.noted.#"),
     "postcall": EVERY_CALL,
     "crm": EVERY_CALL,
     "forward": EVERY_CALL,
-    "alerts": ("call.enriched.*.failed.#",),
 }
 
 
@@ -88,7 +88,7 @@ def topology_of(settings: Settings) -> Topology:
     """What the settings ask for: the exchanges, the accounts' and subscribers' queues, the tiers, the dead letters."""
     consumed: dict[str, tuple[str, ...]] = {}
     consumed |= {enrich_queue(account.name): (f"call.ended.{account.name}",) for account in settings.accounts}
-    consumed |= {subscriber_queue(name): BUILT_IN[name] for name in settings.subscribers}
+    consumed |= {subscriber_queue(name): _patterns(name, settings) for name in settings.subscribers}
     consumed |= {subscriber_queue(name): patterns for name, patterns in settings.bindings.items()}
     tiers = {tier_name(wait_s): wait_s for wait_s in settings.retry_tiers_s}
     return Topology(
@@ -96,6 +96,10 @@ def topology_of(settings: Settings) -> Topology:
         (*_keeping_queues(consumed), *_consumed_queues(consumed), *_tier_queues(tiers)),
         tuple(_bindings(consumed, tiers)),
     )
+
+
+def _patterns(name: str, settings: Settings) -> tuple[str, ...]:
+    return bindings_of(settings.alerts) if name == "alerts" else BUILT_IN[name]
 
 
 def _exchanges(tiers: Iterable[str]) -> Iterable[Exchange]:

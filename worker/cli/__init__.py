@@ -5,12 +5,15 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable
+from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from typing import Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
-from worker.cli.exit_codes import BUG, DONE, UNREACHABLE, USAGE, Unreachable
+from worker.cli.exit_codes import BUG, DONE, UNREACHABLE, USAGE, Unreachable, WrongArguments
 from worker.cli.output import say
 from worker.settings import SettingsError
 
@@ -25,7 +28,11 @@ COMMANDS: Final = {
     "tail": "worker.cli.tail:tail",
     "topology": "worker.cli.topology:app",
     "dead": "worker.cli.dead:app",
+    "alerts": "worker.cli.alerts.commands:app",
     "explain": "worker.cli.explain:explain",
+    "calls": "worker.cli.calls:app",
+    "export": "worker.cli.calls.export:export",
+    "replay": "worker.cli.calls.replay:replay",
     "doctor": "worker.cli.doctor:doctor",
     "config": "worker.cli.config:config",
 }
@@ -35,6 +42,7 @@ def command_line(*, is_complete: bool) -> App:
     """The commands; only `is_complete` loads them all, for a list of them: one that runs loads what it needs."""
     app = App(
         name="aftercall",
+        version=partial(version, "aftercall"),
         help="Every voice call that ended on Vapi reaches every subscriber, or lies in a named place with the reason.",
         help_format="markdown",
         suppress_keyboard_interrupt=False,
@@ -58,14 +66,9 @@ def run(arguments: list[str]) -> int:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         app = command_line(is_complete=arguments[:1] not in [[name] for name in COMMANDS])
-        code = app(arguments, exit_on_error=False, result_action="return_value")
+        return _run(app, arguments)
     except SettingsError as error:
-        say("The settings cannot be used:")
-        for problem in error.problems:
-            say(f"  {problem}")
-        return USAGE
-    except CycloptsError:
-        return USAGE
+        return _refused("The settings cannot be used:", error.problems)
     except Unreachable as error:
         say(str(error))
         return UNREACHABLE
@@ -73,7 +76,26 @@ def run(arguments: list[str]) -> int:
         return 130
     except Exception as error:  # noqa: BLE001  # the last resort of every command
         return _ended_by(error)
-    return code if isinstance(code, int) else DONE
+
+
+def _run(app: App, arguments: list[str]) -> int:
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except WrongArguments as error:
+        problems = error.args
+    except UnusedCliTokensError as error:
+        problems = (f"{' '.join(error.unused_tokens or ())}: more than the command takes",)
+    except CycloptsError as error:
+        problems = (str(error),)
+    else:
+        return code if isinstance(code, int) else DONE
+    command = " ".join(("aftercall", *app.parse_commands(arguments)[0]))
+    return _refused("The arguments cannot be used:", [*problems, f"`{command} --help` shows what it takes."])
+
+
+def _refused(heading: str, problems: Iterable[str]) -> int:
+    say("\n  ".join((heading, *problems)))
+    return USAGE
 
 
 def _ended_by(error: Exception) -> int:

@@ -1,25 +1,43 @@
 """The composition root: `aftercall webhook`, `consume` and `all`; the parts of each role stand in a file beside."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated, Final
+from functools import partial
+from importlib import import_module
+from typing import Annotated, Final, cast
 
 import uvloop
 from cyclopts import Parameter
 
+from worker.cli.alerts.needs import lack_of_alerts
 from worker.cli.endpoint import start_endpoint
-from worker.cli.enricher import start_enricher
-from worker.cli.exit_codes import BUG, DONE
-from worker.cli.ledger import start_ledger
+from worker.cli.exit_codes import BUG, DONE, TRY_AGAIN, WrongArguments
+from worker.cli.output import say
 from worker.cli.process import Process
+from worker.cli.subscriber import start_own
 from worker.cli.sweeper import start_sweep
-from worker.operate.telemetry import logger, start_telemetry
-from worker.settings import Settings, SettingsError, load, require
+from worker.operate.telemetry import ROLE_INFO, logger, start_telemetry
+from worker.settings import Settings, SettingsError, load, require, with_queue
 from worker.settings.fields import SUBSCRIBERS
 
 Start = Callable[[Process], Awaitable[None]]
-CONSUMERS: Final[Mapping[str, Start]] = {"enrich": start_enricher, "ledger": start_ledger}
+NO_CRM: Final = "no account has a token for HubSpot: set AFTERCALL_CRM_TOKEN, or AFTERCALL_ACCOUNTS__<NAME>__CRM_TOKEN"
+NO_TARGET: Final = 'aftercall.toml names no target: add a table [forward.<name>] with its url = "https://…"'
+CONSUMERS: Final[Mapping[str, str]] = {
+    "enrich": "worker.cli.enricher:start_enricher",
+    "ledger": "worker.cli.ledger:start_ledger",
+    "alerts": "worker.cli.alerts.consumer:start_alerts",
+    "crm": "worker.cli.crm:start_crm",
+    "postcall": "worker.cli.postcall:start_postcall",
+    "forward": "worker.cli.forward:start_forward",
+}
+NEEDS: Final[Mapping[str, Callable[[Settings], str | None]]] = {
+    "alerts": lack_of_alerts,
+    "crm": lambda settings: None if any(each.crm_token for each in settings.accounts) else NO_CRM,
+    "forward": lambda settings: None if settings.forward else NO_TARGET,
+}
+"""What a consumer cannot run without, and what to do where it is missing; None if all is there."""
 
 
 def webhook() -> int:
@@ -36,43 +54,94 @@ def webhook() -> int:
     return _run(settings, {"webhook": start_endpoint})
 
 
-def consume(*names: Annotated[str, Parameter(help="enrich, ledger")]) -> int:
+def consume(
+    *names: Annotated[str, Parameter(help="one of those below; or a handler of yours as package.module:function")],
+    queue: Annotated[str, Parameter(help="the name of your handler's queue: billing is calls.billing")] = "",
+) -> int:
     """Run consumers until told to stop.
 
     `enrich` fetches each ended call from Vapi and passes it on, complete. `ledger` writes each event of each call to
-    the database of AFTERCALL_LEDGER_URL.
+    the database of AFTERCALL_LEDGER_URL. `postcall` keeps each call whole in that of AFTERCALL_ARCHIVE_URL. `crm` logs
+    each call in HubSpot, once. `forward` posts each call to the targets of aftercall.toml. `alerts` tells people of
+    failed calls, or what the rules of aftercall.toml say.
+    A handler of yours is given each enriched call: `async def handle(call: EnrichedCall) -> None`, or a plain function,
+    which runs in a thread; it may raise `Retry` or `Reject`.
 
     Example: AFTERCALL_VAPI_API_KEY=… AFTERCALL_ADMIN_PORT=9091 aftercall consume enrich
 
+    Example: aftercall consume mypackage.billing:handle --queue billing
+
     At SIGTERM it takes no more, finishes what it has in hand within AFTERCALL_GRACE_S, and leaves the rest to others.
     """
-    if not names or (unknown := sorted(set(names) - CONSUMERS.keys())):
-        raise SettingsError([f"{', '.join(unknown) if names else 'no name'}: the consumers are {', '.join(CONSUMERS)}"])
+    own = [name for name in names if ":" in name]
+    _require_known(names, own, queue)
     settings = load(os.environ)
     require(settings, vapi="enrich" in names)
-    _require_queues(settings, names)
-    return _run(settings, {name: CONSUMERS[name] for name in names})
+    built_in = [name for name in names if name not in own]
+    _require_usable(settings, built_in)
+    roles: dict[str, Start] = {name: _start(name) for name in built_in}
+    if own:
+        settings = _with_queue(settings, queue)
+        roles[own[0]] = partial(start_own, target=own[0], name=queue)
+    return _run(settings, roles)
 
 
 def every_role() -> int:
     """Run every role in one process, for small installations.
 
     Example: aftercall all
+
+    These are the endpoint, the enricher, the sweep, and each of AFTERCALL_SUBSCRIBERS that has what it needs.
     """
     settings = load(os.environ)
     require(settings, webhook=True, vapi=True)
-    wanted = {name: start for name, start in CONSUMERS.items() if _has_queue(settings, name)}
-    return _run(settings, {**wanted, "sweep": start_sweep, "webhook": start_endpoint})
+    lacks = {name: _lack(settings, name) for name in ("enrich", *settings.subscribers) if name in CONSUMERS}
+    for name, lack in lacks.items():
+        if lack is not None:
+            say(f"{name} does not run, and its queue fills: {lack}")
+    able = {name: _start(name) for name, lack in lacks.items() if lack is None}
+    return _run(settings, {**able, "sweep": start_sweep, "webhook": start_endpoint})
 
 
-def _require_queues(settings: Settings, names: Iterable[str]) -> None:
-    if missing := [name for name in names if not _has_queue(settings, name)]:
-        told = ", ".join(missing)
-        raise SettingsError([f"AFTERCALL_SUBSCRIBERS has no {told}, so nothing is put into that queue: add it there"])
+def _require_known(names: Sequence[str], own: Sequence[str], queue: str) -> None:
+    problems = []
+    if not names or (unknown := sorted(set(names) - CONSUMERS.keys() - set(own))):
+        told = ", ".join(unknown) if names else "no name"
+        problems.append(f"{told}: the consumers are {', '.join(CONSUMERS)}, and yours as package.module:function")
+    if len(own) > 1:
+        problems.append("one handler of yours to a process: each has a queue of its own")
+    if own and not queue:
+        problems.append(f"{own[0]}: name its queue, as in --queue billing, which is calls.billing")
+    if queue and not own:
+        problems.append("--queue names the queue of a handler of yours: name it too, as package.module:function")
+    if problems:
+        raise WrongArguments(*problems)
 
 
-def _has_queue(settings: Settings, name: str) -> bool:
-    return name not in SUBSCRIBERS or name in settings.subscribers
+def _with_queue(settings: Settings, name: str) -> Settings:
+    try:
+        return with_queue(settings, name)
+    except ValueError as error:
+        raise WrongArguments(f"--queue {name}: {error}") from error
+
+
+def _require_usable(settings: Settings, names: Iterable[str]) -> None:
+    if problems := [f"{name}: {lack}" for name in names if (lack := _lack(settings, name)) is not None]:
+        raise SettingsError(problems)
+
+
+def _lack(settings: Settings, name: str) -> str | None:
+    """What a built-in consumer needs and does not have."""
+    if name in SUBSCRIBERS and name not in settings.subscribers:
+        return f"AFTERCALL_SUBSCRIBERS has no {name}, so nothing is put into that queue: add it there"
+    needs = NEEDS.get(name)
+    return needs(settings) if needs else None
+
+
+def _start(name: str) -> Start:
+    """What starts a consumer; only those that run are loaded, with the libraries they need."""
+    module, _, function = CONSUMERS[name].partition(":")
+    return cast("Start", getattr(import_module(module), function))
 
 
 def _run(settings: Settings, roles: Mapping[str, Start]) -> int:
@@ -87,11 +156,15 @@ async def serve(settings: Settings, roles: Mapping[str, Start]) -> int:
     async with AsyncExitStack() as stack:
         process = Process(settings, stack)
         await process.serve_probes()
-        for start in roles.values():
+        for name, start in roles.items():
             await start(process)
+            ROLE_INFO.labels(name).set(1)
+        process.run(process.watch_memory(), "watch of the memory")
         process.has_started = True
         logger().info("role.started", roles=list(roles), accounts=[each.name for each in settings.accounts])
         await process.stopping.wait()
         logger().info("role.stopping", grace_s=settings.grace_s)
     logger().info("role.stopped")
-    return BUG if process.has_failed else DONE
+    if process.has_failed:
+        return BUG
+    return TRY_AGAIN if process.has_outgrown else DONE

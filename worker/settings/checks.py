@@ -1,19 +1,31 @@
 """What single values of the settings cannot tell: how they fit together."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from ipaddress import ip_network
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-from worker.settings.fields import SUBSCRIBERS, Account, key_of
+from consumers.alerts.table import Alerts
+from worker.settings.credentials import problems_of
+from worker.settings.fields import PREFIX, SUBSCRIBERS, Account, key_of
 from worker.settings.secret import Secret, key_of_base64
+
+ADDRESSES: Final = ("amqp_url", "ledger_url")
+NETWORKS: Final = ("webhook_allow", "webhook_trusted_proxies")
 
 
 def check(plain: dict[str, Any], accounts: tuple[Account, ...]) -> list[str]:
     """What single values cannot tell."""
     checks: tuple[Callable[[], Iterable[str]], ...] = (
         lambda: _check_amqp_url(plain.get("amqp_url")),
+        lambda: _check_management_url(plain.get("amqp_management_url")),
+        lambda: (problem for name in ADDRESSES for problem in _check_address(name, plain.get(name))),
+        lambda: (problem for name in NETWORKS for problem in _check_networks(name, plain.get(name, ()))),
         lambda: _check_tiers(plain.get("retry_tiers_s", ())),
         lambda: _check_subscribers(plain.get("subscribers", ())),
         lambda: (problem for account in accounts for problem in _check_secrets(account)),
+        lambda: _check_targets(plain, [account.name for account in accounts]),
+        lambda: _check_alerts(plain.get("alerts"), [account.name for account in accounts]),
     )
     return [problem for check in checks for problem in check()]
 
@@ -22,6 +34,40 @@ def _check_amqp_url(urls: Secret | None) -> Iterable[str]:
     schemes = ("amqp://", "amqps://")
     if urls is not None and not (urls.each() and all(url.startswith(schemes) for url in urls.each())):
         yield "AFTERCALL_AMQP_URL: one address or several, each beginning with amqp:// or amqps://"
+
+
+def _check_management_url(url: Secret | None) -> Iterable[str]:
+    schemes = ("http://", "https://")
+    if url and not (url.reveal().startswith(schemes) and _is_readable(url.reveal(), needs_host=True)):
+        yield "AFTERCALL_AMQP_MANAGEMENT_URL: the address of RabbitMQ's management API reads http://host:15672"
+
+
+def _check_address(name: str, urls: Secret | None) -> Iterable[str]:
+    """A password with a `/` or `#` in it ends the host there, and is taken for a port."""
+    if urls is not None and not all(map(_is_readable, urls.each())):
+        encoded = "in a password, what is no letter or digit is percent-encoded: @ is %40, / is %2F"
+        yield f"{PREFIX}{name.upper()}: an address reads scheme://user:password@host:port/name; {encoded}"
+
+
+def _is_readable(url: str, *, needs_host: bool = False) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # of a port that is no number
+        return False
+    return bool(parts.hostname) or not (needs_host or port)
+
+
+def _check_networks(name: str, words: tuple[str, ...]) -> Iterable[str]:
+    if wrong := [word for word in words if not _is_network(word)]:
+        yield f"{PREFIX}{name.upper()}: {', '.join(wrong)}: an address reads 192.0.2.1, or 192.0.2.0/24 for many"
+
+
+def _is_network(word: str) -> bool:
+    try:
+        return bool(ip_network(word, strict=False))
+    except ValueError:
+        return False
 
 
 def _check_tiers(tiers: tuple[int, ...]) -> Iterable[str]:
@@ -33,6 +79,16 @@ def _check_subscribers(names: tuple[str, ...]) -> Iterable[str]:
     if unknown := sorted(set(names) - set(SUBSCRIBERS)):
         known = ", ".join(SUBSCRIBERS)
         yield f"AFTERCALL_SUBSCRIBERS: {', '.join(unknown)}: built in are {known}; your own go into aftercall.toml"
+
+
+def _check_targets(given: dict[str, Any], accounts: list[str]) -> Iterable[str]:
+    return problems_of(given.get("forward", {}), accounts, given.get("forward_secrets", Secret()))
+
+
+def _check_alerts(alerts: Alerts | None, accounts: list[str]) -> Iterable[str]:
+    for rule in alerts.rules if alerts else ():
+        if unknown := sorted(set(rule.accounts) - set(accounts)):
+            yield f"[alerts], rule {rule.name!r}: accounts: {', '.join(unknown)}: there are {', '.join(accounts)}"
 
 
 def _check_secrets(account: Account) -> Iterable[str]:

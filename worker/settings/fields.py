@@ -1,10 +1,14 @@
 """Every setting: its key, default and meaning. The README's table is written from here."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from consumers.alerts.table import Alerts
+from consumers.crm.rules import Crm
+from consumers.targets import Target
 from worker.settings.secret import Secret
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -17,7 +21,15 @@ Auth = Literal["bearer", "hmac"]
 
 SUBSCRIBERS = ("ledger", "postcall", "crm", "forward", "alerts")
 DEFAULT_ACCOUNT = "default"
+EVERY_CALL = ("call.enriched.#", "call.amended.#")
+"""What a subscriber is bound to unless it asks for something else."""
 
+
+SECTIONS: Mapping[str, Any] = {"alerts": Alerts, "crm": Crm, "forward": dict[str, Target]}
+"""The tables of `aftercall.toml` that a subscriber reads, each a field of the settings: its name and its type.
+
+A type with a method `problems` tells there what its fields alone cannot: places within the table, and what is wrong.
+"""
 
 PREFIX = "AFTERCALL_"
 ACCOUNTS = "AFTERCALL_ACCOUNTS__"
@@ -49,7 +61,7 @@ class HmacPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One Vapi organisation: its key, address, secrets and rate (requests a second)."""
+    """One Vapi organisation: its key, address, secrets and rate (requests a second); 0 s is kept for ever."""
 
     name: str
     vapi_api_key: Secret
@@ -58,6 +70,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secrets: Secret
     webhook_auth: Auth
     hmac: HmacPlan
+    crm_token: Secret = Secret()
+    archive_keep_s: int = 0
 
     @property
     def is_insecure(self) -> bool:
@@ -80,6 +94,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "https://api.vapi.ai"
     )
     vapi_rate: Annotated[float, Meta(description="requests a second, per process and account", gt=0)] = 5.0
+    crm_token: Annotated[Secret, Meta(description="HubSpot: the token of a private app, or a service key")] = Secret()
+    crm_base_url: Annotated[str, Meta(description="HubSpot's API", pattern="^https?://")] = "https://api.hubapi.com"
+    crm_rate: Annotated[float, Meta(description="requests a second to HubSpot, per process and account", gt=0)] = 5.0
     webhook_secrets: Annotated[
         Secret, Meta(description="one, or two while rotating; `insecure` alone switches the check off")
     ] = Secret()
@@ -99,12 +116,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_host: Annotated[str, Meta(description="the endpoint's address")] = "0.0.0.0"  # noqa: S104  # it is public
     webhook_port: Annotated[Port, Meta(description="the endpoint's port")] = 8080
     webhook_max_body_bytes: Annotated[Positive, Meta(description="larger is a 413")] = 33554432
+    webhook_max_connections: Annotated[
+        Positive, Meta(description="open at a time; beyond, the one longest without a request from Vapi is closed")
+    ] = 500
+    webhook_refusals_per_minute: Annotated[
+        int, Meta(description="4xx to one address or account before it is a 429, and no log line; 0: no limit", ge=0)
+    ] = 60
+    webhook_allow: Annotated[
+        Words, Meta(description="the addresses that may post, e.g. `167.150.224.0/23`, Vapi's static ones; none: any")
+    ] = ()
+    webhook_trusted_proxies: Annotated[Words, Meta(description="addresses whose `X-Forwarded-For` is believed")] = ()
     admin_host: Annotated[str, Meta(description="probes and metrics; never the public address")] = "127.0.0.1"
     admin_port: Annotated[Port, Meta(description="probes and metrics; 0 takes a free port")] = 9090
     spool_dir: Annotated[str, Meta(description="where webhooks wait while the broker is away")] = ".aftercall/spool"
     spool_max_bytes: Annotated[Positive, Meta(description="how much may wait there")] = 1073741824
     ledger_url: Annotated[Secret, Meta(description="or `postgresql://…`")] = Secret("sqlite:///.aftercall/ledger.db")
-    ledger_keep_s: Annotated[Seconds, Meta(description="how long it keeps an event (90 days)")] = 7776000
+    ledger_keep_s: Annotated[
+        Seconds, Meta(description="how long it keeps an event (90 days); longer than the sweep looks back (14 days)")
+    ] = 7776000
+    archive_url: Annotated[Secret, Meta(description="where `postcall` keeps calls; or `postgresql://…`")] = Secret(
+        "sqlite:///.aftercall/archive.db"
+    )
+    archive_keep_s: Annotated[int, Meta(description="how long it keeps a call after its end; 0: for ever", ge=0)] = 0
     subscribers: Annotated[Words, Meta(description="the built-in subscribers that have a queue")] = (
         "ledger",
         "postcall",
@@ -120,12 +153,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     give_up_after_s: Annotated[Seconds, Meta(description="the last attempt is this long after the first")] = 90000
     grace_s: Annotated[Seconds, Meta(description="to finish in, at SIGTERM")] = 25
+    memory_max_bytes: Annotated[
+        int,
+        Meta(description="a process that is larger ends in order, to be started anew; 0: never", ge=0),
+    ] = 0
     topology: Annotated[
         Literal["apply", "check"], Meta(description="at start, declare what is missing, or wait for it to be there")
     ] = "apply"
     redact: Annotated[
         Words, Meta(description="paths removed from calls; `defaults` and `prompts` stand for lists of them")
     ] = ("defaults",)
+    forward_secrets: Annotated[
+        Secret, Meta(description="`zapier=whsec_…` signs, `ghl=Authorization: Bearer …` is a header of `[forward.ghl]`")
+    ] = Secret()
+    alerts_urls: Annotated[
+        Secret,
+        Meta(description="whom alerts tell: Apprise URLs with spaces between; `ops=slack://…` has a name for rules"),
+    ] = Secret()
+    alerts: Alerts = Alerts()
+    """The table `[alerts]`."""
+    crm: Crm = Crm()
+    """The table `[crm]`."""
+    forward: dict[str, Target] = {}
+    """The targets of `[forward.<name>]`."""
     accounts: tuple[Account, ...] = ()
     bindings: dict[str, tuple[str, ...]] = {}
     """The subscribers of `[subscribers.<name>]`, each with its binding patterns."""

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import FieldInfo, fields
+from msgspec.structs import FieldInfo, fields, replace
 
 from worker.settings.checks import check
+from worker.settings.expected import expected
 from worker.settings.fields import (
     ACCOUNTS,
     DEFAULT_ACCOUNT,
+    EVERY_CALL,
     PREFIX,
+    SECTIONS,
     SUBSCRIBERS,
     Account,
     HmacPlan,
@@ -21,20 +24,26 @@ from worker.settings.fields import (
     key_of,
 )
 from worker.settings.secret import Secret
+from worker.settings.sections import File, take_sections
 
 NAME: Final = re.compile(r"[a-z0-9-]{1,40}")
 RESERVED: Final = {*SUBSCRIBERS, "enrich", "retry", "dead", "requeue", "unrouted", "webhook"}
+NAME_TAKEN: Final = "the name is taken, or not 1 to 40 of a-z, 0-9 and -"
 BINDING: Final = re.compile(r"(call|#|\*)(\.([A-Za-z0-9_-]+|#|\*))*")
 # Kubernetes injects these for every Service in the namespace unless `enableServiceLinks` is false.
 SERVICE_LINK: Final = re.compile(r"AFTERCALL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)")
 FIELDS: Final[dict[str, FieldInfo]] = {
-    f"{PREFIX}{field.name.upper()}": field for field in fields(Settings) if field.name not in ("accounts", "bindings")
+    f"{PREFIX}{field.name.upper()}": field
+    for field in fields(Settings)
+    if field.name not in ("accounts", "bindings", *SECTIONS)
 }
 FROM_KUBERNETES: Final = (
     "Kubernetes set it for a Service of that name: put `enableServiceLinks: false` into the pod's spec"
 )
-ACCOUNT_FIELDS: Final = ("VAPI_API_KEY", "VAPI_BASE_URL", "VAPI_RATE", "WEBHOOK_SECRETS", "WEBHOOK_AUTH")
-OWN_TO_AN_ACCOUNT: Final = ("vapi_api_key", "webhook_secrets")
+ACCOUNT_FIELDS: Final = (
+    *("VAPI_API_KEY", "VAPI_BASE_URL", "VAPI_RATE", "WEBHOOK_SECRETS", "WEBHOOK_AUTH", "ARCHIVE_KEEP_S", "CRM_TOKEN"),
+)
+OWN_TO_AN_ACCOUNT: Final = ("vapi_api_key", "webhook_secrets", "crm_token")
 
 
 class SettingsError(Exception):
@@ -51,16 +60,17 @@ def load(environ: Mapping[str, str], folder: Path = Path()) -> Settings:
     Raises `SettingsError` with every problem found.
     """
     problems: list[str] = []
-    file = _read_toml(environ, folder, problems)
-    bindings = _bindings(file.pop("subscribers", {}), problems)
-    given = _over(_from_toml(file, problems), _from_environment(environ))
+    document, file = _read_toml(environ, folder, problems)
+    bindings = _bindings(document.pop("subscribers", {}), problems)
+    tables = take_sections(document, file)
+    given = _over(_from_toml(document, file), _from_environment(environ))
     given = _follow_files(given, problems)
     plain = _convert(given, problems)
     accounts = _accounts(plain, _grouped_by_account(given, problems), problems)
-    problems += check(plain, accounts)
+    problems += check({**plain, **tables}, accounts)
     if problems:
         raise SettingsError(problems)
-    return Settings(**plain, accounts=accounts, bindings=bindings)
+    return Settings(**plain, **tables, accounts=accounts, bindings=bindings)
 
 
 def require(settings: Settings, *, webhook: bool = False, vapi: bool = False) -> None:
@@ -76,27 +86,45 @@ def require(settings: Settings, *, webhook: bool = False, vapi: bool = False) ->
         raise SettingsError(problems)
 
 
-def _read_toml(environ: Mapping[str, str], folder: Path, problems: list[str]) -> dict[str, Any]:
+def with_queue(settings: Settings, name: str) -> Settings:
+    """The settings with a queue for a subscriber of that name, bound to every call unless the file binds it otherwise.
+
+    Raises `ValueError` for a name that cannot be one.
+    """
+    if not _is_free(name):
+        raise ValueError(NAME_TAKEN)
+    return replace(settings, bindings={name: EVERY_CALL} | settings.bindings)
+
+
+def _is_free(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and name not in RESERVED
+
+
+def _read_toml(environ: Mapping[str, str], folder: Path, problems: list[str]) -> tuple[dict[str, Any], File]:
     named = environ.get("AFTERCALL_CONFIG", "")
     path = Path(named) if named else folder / "aftercall.toml"
     if not named and not path.exists():
-        return {}
+        return {}, File(str(path), "", problems)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), File(path.name, text, problems)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        problems.append(f"{path} cannot be read: {error}")
-        return {}
+        problems.append(f"{path} cannot be read: {_why(error)}")
+        return {}, File(path.name, "", problems)
 
 
-def _from_toml(file: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _from_toml(document: dict[str, Any], file: File) -> dict[str, Any]:
     given = {}
-    for key, value in file.items():
+    for key, value in document.items():
         if key.startswith(PREFIX):
             given[key] = ",".join(map(str, value)) if isinstance(value, list) else value
         else:
-            problems.append(
-                f"aftercall.toml: unknown key {key!r}: keys are the AFTERCALL_ ones, and [subscribers.<name>]"
-            )
+            tables = ", ".join(f"[{name}]" for name in (*SECTIONS, "subscribers.<name>"))
+            file.complain((key,), f"unknown key: there are the AFTERCALL_ ones, and the tables {tables}")
     return given
 
 
@@ -127,7 +155,7 @@ def _follow_files(given: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         try:
             result[target] = Secret(path=str(given[key]))
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{key}: {given[key]} cannot be read: {error}")
+            problems.append(f"{key}: {given[key]} cannot be read: {_why(error)}")
         if target in given:
             problems.append(f"{key} and {target} are both set: keep one")
     return result
@@ -153,8 +181,8 @@ def _why_not(key: str, value: Any) -> str:
 def _into(values: dict[str, Any], field: FieldInfo, key: str, value: Any, problems: list[str]) -> None:
     try:
         values[field.name] = _typed(field, value)
-    except (msgspec.ValidationError, ValueError) as error:
-        problems.append(f"{key}: {_explain(str(error), value)}")
+    except (msgspec.ValidationError, ValueError):
+        problems.append(f"{key}: {_explain(field, value)}")
 
 
 def _typed(field: FieldInfo, value: Any) -> Any:
@@ -166,10 +194,11 @@ def _typed(field: FieldInfo, value: Any) -> Any:
     return msgspec.convert(text, field.type, strict=False)
 
 
-def _explain(error: str, value: Any) -> str:
+def _explain(field: FieldInfo, value: Any) -> str:
     if str(value).startswith("tcp://"):
         return FROM_KUBERNETES
-    return f"{error}, got {str(value)!r}" if "got" not in error else f"{error} ({str(value)!r})"
+    given = "what its file holds" if isinstance(value, Secret) else repr(str(value))
+    return f"{given} is not {expected(field.type)}"
 
 
 def _nearest(key: str) -> str:
@@ -231,9 +260,11 @@ def _bindings(tables: Any, problems: list[str]) -> dict[str, tuple[str, ...]]:
         problems.append("aftercall.toml: subscribers are tables, [subscribers.<name>]")
         return result
     for name, table in tables.items():
-        patterns = table.get("bindings") if isinstance(table, dict) else None
-        if not NAME.fullmatch(name) or name in RESERVED:
-            problems.append(f"[subscribers.{name}]: the name is taken, or not 1 to 40 of a-z, 0-9 and -")
+        patterns = table.get("bindings", [*EVERY_CALL]) if isinstance(table, dict) else None
+        if not _is_free(name):
+            problems.append(f"[subscribers.{name}]: {NAME_TAKEN}")
+        elif isinstance(table, dict) and (unknown := sorted(table.keys() - {"bindings"})):
+            problems.append(f"[subscribers.{name}]: {', '.join(unknown)}: the one key there is bindings")
         elif not (isinstance(patterns, list) and patterns and all(map(_is_binding, patterns))):
             problems.append(f'[subscribers.{name}]: bindings is a list of patterns such as ["call.enriched.#"]')
         elif ended := [pattern for pattern in patterns if _catches_notifications(pattern)]:

@@ -1,0 +1,1 @@
+"""Alerts: the consumer, the one process that tells, and the commands."""
