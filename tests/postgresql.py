@@ -19,12 +19,13 @@ from uuid import uuid4
 
 import psycopg
 
-from tests.debian import NotInstalledError, install
 from worker.simulate.rabbitmq import free_ports
-from worker.simulate.rabbitmq.debian import can_install
+from worker.simulate.rabbitmq.commands import run
+from worker.simulate.rabbitmq.debian import can_install, no_service_starts
 from worker.simulate.rabbitmq.guard import Guard
 
 CHOICES = "The tests need PostgreSQL's server, and none is here: install the package postgresql."
+INSTALL_S = 900.0
 END = 'cat; kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")"; sleep 0.2; rm -rf "$1"'
 
 
@@ -126,24 +127,36 @@ def find_binaries() -> Path:
 
 
 async def prepare() -> None:
-    """Install Debian's package if there is no server and we may.
-
-    Raises `NoPostgresqlError`, and `NotInstalledError`.
-    """
+    """Install Debian's package if there is no server and we may. Raises `NoPostgresqlError`."""
     try:
         find_binaries()
     except NoPostgresqlError:
         if not can_install():
             raise
-        await install("postgresql")
+        await _install()
         find_binaries()
+
+
+async def _install() -> None:
+    sys.stderr.write("Installing the package postgresql …\n")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        with no_service_starts(Path("/usr/sbin/policy-rc.d"), Path("/usr/sbin/policy-rc.d.saved-by-aftercall")):
+            for arguments in (("update",), ("install", "--yes", "--no-install-recommends", "postgresql")):
+                await run("apt-get", "--quiet", *arguments, within_s=INSTALL_S, environment=environment)
+    except (subprocess.CalledProcessError, TimeoutError) as error:
+        told = str(getattr(error, "output", "it took too long"))[-1000:]
+        raise NoPostgresqlError(f"apt-get could not install postgresql: {told}") from error
+    for command in (("systemctl", "disable", "postgresql"), ("update-rc.d", "postgresql", "disable")):
+        with suppress(subprocess.CalledProcessError):  # a system without the one has the other, or starts nothing
+            await run(*command, within_s=60)
 
 
 def main() -> int:
     """0 if there will be a server, 69 if not."""
     try:
         asyncio.run(prepare())
-    except (NoPostgresqlError, NotInstalledError) as error:
+    except NoPostgresqlError as error:
         sys.stderr.write(f"{error}\n")
         return 69
     return 0

@@ -55,7 +55,8 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
 class Here(msgspec.Struct, frozen=True, kw_only=True):
     """Where one account's reports are to go.
 
-    `public_url` is empty if nobody said; `others` are the paths of the other accounts, `key` a setting's name.
+    `public_url` is empty if nobody said; `others` are the paths of the other accounts, `key` the setting's name. Where
+    not any address may post, Vapi has to from its static ones.
     """
 
     account: str
@@ -65,6 +66,7 @@ class Here(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = "https://api.vapi.ai"
     key: str = "AFTERCALL_VAPI_API_KEY"
     is_insecure: bool = False
+    takes_any_address: bool = True
 
     @property
     def wanted_url(self) -> str:
@@ -168,6 +170,7 @@ def _troubles(senders: Sequence[Sender], here: Here) -> Iterator[tuple[_Trouble,
     yield _ONCE, [sender for sender in ours if not _retries(sender)]
     yield _EXCLUDING, [sender for sender in ours if _excluded(sender)]
     yield _HASTY, [sender for sender in ours if _is_hasty(sender)]
+    yield _ROAMING, [sender for sender in ours if not here.takes_any_address and not _is_static(sender)]
 
 
 _CROSSED: Final = _Trouble("fail", "posts to another account's path here")
@@ -180,6 +183,7 @@ _BARE: Final = _Trouble(
 _ONCE: Final = _Trouble("warn", "has no backoffPlan: a report that fails once is never sent again")
 _EXCLUDING: Final = _Trouble("warn", "excludes answers from its retries after which a report is still good")
 _HASTY: Final = _Trouble("warn", f"has a timeout under {TIMEOUT_MIN_S} s")
+_ROAMING: Final = _Trouble("fail", "posts from changing addresses, which AFTERCALL_WEBHOOK_ALLOW keeps out")
 
 
 def _bypassing(sender: Sender) -> _Trouble:
@@ -205,6 +209,10 @@ def _excluded(sender: Sender) -> bool:
 def _is_hasty(sender: Sender) -> bool:
     timeout_s = sender.server.get("timeoutSeconds")
     return isinstance(timeout_s, int | float) and timeout_s < TIMEOUT_MIN_S
+
+
+def _is_static(sender: Sender) -> bool:
+    return sender.server.get("staticIpAddressesEnabled") is True
 
 
 def _finding(trouble: _Trouble, concerned: Sequence[Sender], here: Here) -> Finding:
@@ -234,9 +242,10 @@ def _patch(sender: Sender, trouble: _Trouble, here: Here) -> str:
 
 def _server(sender: Sender, here: Here) -> dict[str, Any]:
     """What `server` is to be. It is replaced as a whole, so what may be printed of a good one goes along."""
+    static = {} if here.takes_any_address else {"staticIpAddressesEnabled": True}
     recommended = {"url": here.wanted_url, "timeoutSeconds": 20, "backoffPlan": BACKOFF}
     if not here.is_ours(sender.url):
-        return recommended | {"credentialId": "<id of the credential with our secret>"}
+        return recommended | {"credentialId": "<id of the credential with our secret>"} | static
     kept = {key: sender.server[key] for key in PRINTABLE if key in sender.server}
     if not _split(sender.url).query and not _split(sender.url).username:  # a token may be in it
         kept["url"] = sender.url
@@ -244,4 +253,4 @@ def _server(sender: Sender, here: Here) -> dict[str, Any]:
         kept["timeoutSeconds"] = sender.server["timeoutSeconds"]
     if _retries(sender) and not _excluded(sender):
         kept["backoffPlan"] = sender.server["backoffPlan"]
-    return recommended | kept
+    return recommended | kept | static
