@@ -20,6 +20,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiohttp import web
 from cloudevents.core.bindings.rabbitmq import RabbitMQMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from tests.processes import eventually
@@ -394,6 +395,24 @@ async def test_a_client_that_leaves_amid_its_body_leaves_nothing_behind(served: 
     assert (await served.post(report()))[0] == 200
     assert await served.count("calls.enrich.default") == 1
     assert await served.count(PARKED) == 0
+
+
+async def test_a_client_that_breaks_off_amid_its_body_is_counted_and_logged_though_nobody_hears_the_answer(
+    served: Served,
+) -> None:
+    def broken_off() -> float:
+        labels = {"account": "default", "type": "none", "answer": "499"}
+        return REGISTRY.get_sample_value("aftercall_webhooks_total", labels) or 0.0
+
+    before = broken_off()
+    with capture_logs() as logs:
+        for begun in (head(1000) + b'{"mess', head(None, "Transfer-Encoding: chunked") + b"5\r\nabc"):
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(begun)
+            writer.close()
+        await eventually(lambda: broken_off() == before + 2)
+
+    assert [(line["event"], line["answer"]) for line in logs] == [("webhook.refused", 499)] * 2
 
 
 async def test_a_client_that_leaves_before_the_answer_has_its_report_published(served: Served) -> None:

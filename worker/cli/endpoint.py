@@ -6,21 +6,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from consumers.messages import END_OF_CALL_REPORT, WEBHOOK
 from worker.broker.publisher import Publisher
 from worker.cli.process import Process
+from worker.ingress.callers import Callers, Refusals, networks
+from worker.ingress.connections import Connections
 from worker.ingress.signature import checker
 from worker.ingress.spool.drain import Drain
 from worker.ingress.spool.keeper import Gate, Keeper
 from worker.ingress.spool.writer import Spool, SpoolFailed
-from worker.ingress.webhook import Endpoint, application
+from worker.ingress.webhook import REASONS, Endpoint, application
 from worker.operate.telemetry import (
+    CONNECTIONS,
+    DEAD_LETTERS,
     SPOOL_BYTES,
     SPOOL_FAILING,
+    SPOOL_MAX_BYTES,
     SPOOL_NOTIFICATIONS,
     SPOOL_OLDEST_SECONDS,
     SPOOL_SET_ASIDE,
+    WEBHOOKS,
+    at_zero,
     logger,
 )
+from worker.operate.words import in_words
 from worker.settings import Settings, SettingsError
 
 PUBLISH_S: Final = 2.0
@@ -33,15 +42,25 @@ async def start_endpoint(process: Process) -> None:
     for account in settings.accounts:
         if account.is_insecure:
             logger().warning("webhook.insecure", account=account.name, detail="anyone can post: the check is off")
+    _count_from_zero(settings)
     endpoint = Endpoint(
         checks={account.name: checker(account) for account in settings.accounts},
         accept=(await _start_keeper(process)).accept,
         max_body_bytes=settings.webhook_max_body_bytes,
         notes=settings.keeps_ledger,
+        callers=Callers(networks(settings.webhook_allow), networks(settings.webhook_trusted_proxies)),
+        refusals=Refusals(settings.webhook_refusals_per_minute),
+        connections=(connections := Connections(settings.webhook_max_connections)),
     )
+    CONNECTIONS.set_function(lambda: connections.count)
     app = application(endpoint)
     host, port, grace_s = settings.webhook_host, settings.webhook_port, settings.grace_s
-    await process.listen(app, host, port, grace_s, key="AFTERCALL_WEBHOOK_PORT")
+    await process.listen(app, host, port, grace_s, key="AFTERCALL_WEBHOOK_PORT", connections=connections)
+
+
+def _count_from_zero(settings: Settings) -> None:
+    at_zero(WEBHOOKS, (each.name for each in settings.accounts), (END_OF_CALL_REPORT,), ("200", "503"))
+    at_zero(DEAD_LETTERS, (WEBHOOK,), REASONS)
 
 
 async def _start_keeper(process: Process) -> Keeper:
@@ -50,6 +69,7 @@ async def _start_keeper(process: Process) -> Keeper:
     spool = await _open_spool(process.settings)
     process.stack.push_async_callback(spool.close)
     _measure(spool)
+    SPOOL_MAX_BYTES.set(process.settings.spool_max_bytes)
     gate = Gate(publisher.session.ready.is_set)
     _start_drain(process, Drain(spool, publisher.publish, gate, publisher.unblocked))
     _check_either(process, publisher, spool)
@@ -61,7 +81,7 @@ async def _open_spool(settings: Settings) -> Spool:
     try:
         await spool.open()
     except SpoolFailed as error:
-        why = f"AFTERCALL_SPOOL_DIR: {settings.spool_dir} cannot be used ({error.__cause__ or error})"
+        why = f"AFTERCALL_SPOOL_DIR: {settings.spool_dir} cannot be used ({in_words(error.__cause__ or error)})"
         raise SettingsError([f"{why}: name a folder on a local disk that this user may write to"]) from error
     return spool
 

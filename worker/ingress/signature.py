@@ -21,6 +21,7 @@ from worker.settings import Account, HmacPlan, key_of_base64
 
 PLACEHOLDER: Final = re.compile(r"(\{(?:timestamp|body|method|url|svix-id)\})")
 SVIX_ID: Final = "svix-id"
+Headers = Mapping[str, str]
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -28,27 +29,46 @@ class Request(msgspec.Struct, frozen=True):
 
     method: str
     urls: tuple[str, ...]
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes
 
 
-Check = Callable[[Request], bool]
+class Check(msgspec.Struct, frozen=True):
+    """An account's check: what the headers tell by themselves, and, if that is not all, what they and the body do.
+
+    So nothing is read of what carries no credentials.
+    """
+
+    head: Callable[[Headers], bool]
+    whole: Callable[[Request], bool] | None = None
+
+    def __call__(self, request: Request) -> bool:
+        """Whether a request is from Vapi."""
+        return self.head(request.headers) and (self.whole is None or self.whole(request))
 
 
 def checker(account: Account, *, clock: Callable[[], float] = time.time) -> Check:
     """The check of an account's webhooks; secrets are looked up at each, since their file may change."""
     check = _bearer(account) if account.webhook_auth == "bearer" else _hmac(account, clock)
     if account.is_insecure:
-        return lambda request: account.is_insecure or check(request)
+        whole = check.whole
+        return Check(
+            lambda headers: account.is_insecure or check.head(headers),
+            whole and (lambda request: account.is_insecure or whole(request)),
+        )
     return check
 
 
 def _bearer(account: Account) -> Check:
-    return lambda request: _bears(request.headers, account.webhook_secrets.each())
+    return Check(lambda headers: _bears(headers, account.webhook_secrets.each()))
 
 
 def _hmac(account: Account, clock: Callable[[], float]) -> Check:
-    return lambda request: _is_signed(request, account.hmac, account.webhook_secrets.each(), clock())
+    plan, secrets = account.hmac, account.webhook_secrets
+    return Check(
+        lambda headers: _may_be_signed(headers, plan, clock()),
+        lambda request: _is_signed(request, plan, secrets.each()),
+    )
 
 
 def signer(account: Account, *, clock: Callable[[], float] = time.time) -> Callable[[str, str, bytes], dict[str, str]]:
@@ -65,7 +85,7 @@ def signer(account: Account, *, clock: Callable[[], float] = time.time) -> Calla
     return lambda _method, _url, _body: {"Authorization": f"Bearer {secret}"}
 
 
-def _bears(headers: Mapping[str, str], secrets: tuple[str, ...]) -> bool:
+def _bears(headers: Headers, secrets: tuple[str, ...]) -> bool:
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     offered = [headers.get("X-Vapi-Secret", "")]
     if scheme.lower() == "bearer":
@@ -83,11 +103,14 @@ class _Signed(msgspec.Struct, frozen=True):
     message_id: str
 
 
-def _is_signed(request: Request, plan: HmacPlan, secrets: tuple[str, ...], now: float) -> bool:
+def _may_be_signed(headers: Headers, plan: HmacPlan, now: float) -> bool:
+    is_recent = not plan.include_timestamp or _is_recent(headers.get(plan.timestamp_header, ""), plan.tolerance_s, now)
+    return is_recent and bool(_digests(headers.get(plan.signature_header, ""), plan))
+
+
+def _is_signed(request: Request, plan: HmacPlan, secrets: tuple[str, ...]) -> bool:
     offered = _digests(request.headers.get(plan.signature_header, ""), plan)
     timestamp = request.headers.get(plan.timestamp_header, "") if plan.include_timestamp else ""
-    if not offered or (plan.include_timestamp and not _is_recent(timestamp, plan.tolerance_s, now)):
-        return False
     message_id = request.headers.get(plan.message_id_header or SVIX_ID, "")
     urls = request.urls if "{url}" in plan.payload_format else request.urls[:1]
     parts = [_Signed(request.method, url, request.body, timestamp, message_id) for url in urls]

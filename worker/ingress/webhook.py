@@ -1,13 +1,15 @@
 """The endpoint: 200 means that the notification is on disk, at the broker or in the spool.
 
-Size, then authentication over the raw bytes, then the type and call id by a partial decode, then the bytes untouched to
-the broker, confirmed, or to the spool, then the answer.
+Who may post at all, then size, then authentication by what the headers tell and over the raw bytes, then the type and
+call id by a partial decode, then the bytes untouched to the broker, confirmed, or to the spool, then the answer.
 """
 
 import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -27,13 +29,20 @@ from consumers.messages import (
 from consumers.notifications import write_notification
 from consumers.settling import note, story_of
 from consumers.timestamps import iso
+from worker.ingress.callers import WINDOW_S, Callers, Refusals
+from worker.ingress.connections import Connections
 from worker.ingress.signature import Check, Request
 from worker.ingress.spool.keeper import Accepted
 from worker.ingress.spool.writer import SpoolFailed
-from worker.operate.telemetry import WEBHOOK_SECONDS, WEBHOOKS, logger
+from worker.operate.telemetry import DEAD_LETTERS, WEBHOOK_SECONDS, WEBHOOKS, logger
 
 BODY_S: Final = 10.0
 RETRY_AFTER_S: Final = 5
+LARGE_BYTES: Final = 2**20
+LARGE_AT_A_TIME: Final = 8
+"""Bodies larger than that, or of a size not told, that are read before it is known whether they are signed."""
+REASONS: Final = ("undecodable", "no-type", "no-call-id")
+"""Why a body is parked: those of `Unidentified`."""
 Accept = Callable[[Message], Awaitable[Accepted]]
 
 # Source: Vapi's OpenAPI document, `ServerMessage`, and the subscription enumeration beside it.
@@ -64,16 +73,21 @@ class Endpoint(msgspec.Struct, frozen=True):
     notes: bool
     clock: Callable[[], float] = time.time
     body_s: float = BODY_S
+    callers: Callers = Callers()
+    refusals: Refusals = msgspec.field(default_factory=Refusals)
+    connections: Connections = msgspec.field(default_factory=Connections)
+    room: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_A_TIME))
 
 
 class _Refused(Exception):
-    """An answer that accepts nothing: the status, why, and headers that go with it."""
+    """An answer that accepts nothing: the status, why, when to come again, and whether the connection ends with it."""
 
-    def __init__(self, status: int, why: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, status: int, why: str, *, retry_after_s: int = 0, closes: bool = False) -> None:
         super().__init__(why)
         self.status = status
         self.why = why
-        self.headers = headers or {}
+        self.headers = {hdrs.RETRY_AFTER: str(retry_after_s)} if retry_after_s else {}
+        self.closes = closes
 
 
 def application(endpoint: Endpoint) -> web.Application:
@@ -97,8 +111,9 @@ async def receive(request: web.Request, endpoint: Endpoint) -> web.Response:
         event = await _accept(request, endpoint, account, story)
         answer = web.json_response({})
     except _Refused as refused:
-        event, answer = "webhook.refused", _refusal(refused)
-        story["detail"] = refused.why
+        event, answer = _refusal(refused, request, endpoint, story)
+    finally:
+        endpoint.connections.rest(request.transport)
     seconds = time.perf_counter() - began
     kind = story["type"] if story["type"] in KNOWN or story["type"] == "none" else "other"
     WEBHOOKS.labels(story["account"], kind, str(answer.status)).inc()
@@ -110,20 +125,16 @@ async def receive(request: web.Request, endpoint: Endpoint) -> web.Response:
 
 async def _accept(request: web.Request, endpoint: Endpoint, account: str, story: dict[str, str]) -> str:
     """Take the notification in; the event to log, or none. Raises `_Refused`."""
-    check = endpoint.checks.get(account)
-    if check is None:
-        raise _Refused(404, "no such account is served here")
-    body = await _read(request, endpoint.max_body_bytes, endpoint.body_s)
-    if not check(_signed_part(request, body)):
-        raise _Refused(401, "wrong or no credentials")
+    body = await _authenticated(request, endpoint, account)
     received_at = endpoint.clock()
     try:
         identity = identify(body)
     except Unidentified as error:
         kept = await _keep(endpoint, *await _parked(error, body, account, received_at, notes=endpoint.notes))
         story |= {"reason": error.reason, "detail": error.detail[:300], "kept": kept}
+        DEAD_LETTERS.labels(WEBHOOK, error.reason).inc()
         return "webhook.parked"
-    story |= {"type": identity.type[:80], "call_id": identity.call_id}
+    story |= {"type": identity.type[:80], "call_id": identity.call_id[:128]}
     if identity.type != END_OF_CALL_REPORT:
         return _noted_elsewhere(identity.type)
     kept = await _keep(
@@ -140,21 +151,52 @@ async def _accept(request: web.Request, endpoint: Endpoint, account: str, story:
     return "webhook.accepted" if kept == "published" else "webhook.spooled"
 
 
-async def _read(request: web.Request, max_bytes: int, body_s: float) -> bytes:
-    if request.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+async def _authenticated(request: web.Request, endpoint: Endpoint, account: str) -> bytes:
+    """The body of a request that is from Vapi. Raises `_Refused`."""
+    if not endpoint.callers.may_post(*_came_from(request)):
+        raise _Refused(403, "its address is not among AFTERCALL_WEBHOOK_ALLOW", closes=True)
+    check = endpoint.checks.get(account)
+    if check is None:
+        raise _Refused(404, "no such account is served here")
+    if set(request.headers.getall(hdrs.CONTENT_ENCODING, ())) - {"identity"}:
         raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
-    if (request.content_length or 0) > max_bytes:
-        raise _Refused(413, f"larger than {max_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", _CLOSE)
+    if (request.content_length or 0) > endpoint.max_body_bytes:
+        raise _too_large(endpoint)
+    if not check.head(request.headers):
+        raise _Refused(401, "wrong or no credentials")
+    if check.whole is None:
+        endpoint.connections.serve(request.transport)
+    body = await _read(request, endpoint, check)
+    endpoint.connections.serve(request.transport)
+    return body
+
+
+async def _read(request: web.Request, endpoint: Endpoint, check: Check) -> bytes:
+    """The body, if the check passes it. Large ones not known to be signed take turns, not to fill the memory."""
+    is_large = (request.content_length or endpoint.max_body_bytes) > LARGE_BYTES
+    room = endpoint.room if check.whole and is_large else nullcontext()
     try:
-        async with asyncio.timeout(body_s):
-            return await request.read()
+        async with asyncio.timeout(endpoint.body_s), room:
+            body = await request.read()
+            if check.whole and not check.whole(_signed_part(request, body)):
+                raise _Refused(401, "wrong or no credentials")
     except TimeoutError as error:
-        raise _Refused(408, f"the body took longer than {body_s:g} s", _CLOSE) from error
+        raise _Refused(408, f"the body took longer than {endpoint.body_s:g} s", closes=True) from error
+    except ConnectionError as error:
+        # Nobody hears it: the status is nginx's for this, so that it is counted and logged like any other answer.
+        raise _Refused(499, "the client broke off amid the body") from error
     except web.HTTPRequestEntityTooLarge as error:
-        raise _Refused(413, f"larger than {max_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", _CLOSE) from error
+        raise _too_large(endpoint) from error
+    return body
 
 
-_CLOSE: Final[dict[str, str]] = {hdrs.CONNECTION: "close"}
+def _too_large(endpoint: Endpoint) -> _Refused:
+    return _Refused(413, f"larger than {endpoint.max_body_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", closes=True)
+
+
+def _came_from(request: web.Request) -> tuple[str, str]:
+    """The other end of the connection, and what proxies say of whom they heard."""
+    return request.remote or "", ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
 
 
 def _signed_part(request: web.Request, body: bytes) -> Request:
@@ -202,8 +244,7 @@ async def _keep(endpoint: Endpoint, *messages: Message) -> Accepted:
     try:
         kept = [await endpoint.accept(message) for message in messages]
     except SpoolFailed as error:
-        why = f"the broker is away, and {error}"
-        raise _Refused(503, why, {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)}) from error
+        raise _Refused(503, f"the broker is away, and {error}", retry_after_s=RETRY_AFTER_S) from error
     return "spooled" if "spooled" in kept else "published"
 
 
@@ -215,5 +256,27 @@ def _traceparent(request: web.Request) -> str:
     return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
 
 
-def _refusal(refused: _Refused) -> web.Response:
-    return web.json_response({"error": refused.why}, status=refused.status, headers=refused.headers)
+def _refusal(
+    refused: _Refused, request: web.Request, endpoint: Endpoint, story: dict[str, str]
+) -> tuple[str, web.Response]:
+    """What to log, if anything, and the answer. Whom we turn away too often we turn away without a word in the log.
+
+    Nothing is refused that would not be otherwise: a report that carries its credentials is never one too many.
+    """
+    if refused.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        story["caller"] = endpoint.callers.name_of(*_came_from(request))
+        beyond = endpoint.refusals.add(endpoint.clock(), story["caller"], f"account {story['account']}")
+        if beyond:
+            told = f"more than {endpoint.refusals.most} refusals within a minute"
+            refused = _Refused(429, told, retry_after_s=WINDOW_S, closes=True)
+        if beyond > 1:
+            return "", _answer(refused)
+    story["detail"] = refused.why
+    return "webhook.refused", _answer(refused)
+
+
+def _answer(refused: _Refused) -> web.Response:
+    answer = web.json_response({"error": refused.why}, status=refused.status, headers=refused.headers)
+    if refused.closes:
+        answer.force_close()
+    return answer
