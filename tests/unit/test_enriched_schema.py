@@ -13,7 +13,7 @@ from consumers.ended_reasons import RULES, UNKNOWN, Outcome, outcome_of
 from consumers.enriched import EnrichedCall, Provenance, Timeline, encode
 from consumers.readiness import missing_from
 from consumers.timestamps import iso
-from worker.broker.export import enriched_call_schema
+from worker.broker.asyncapi.messages import enriched_call_schema
 
 SCHEMA = enriched_call_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())

@@ -10,7 +10,9 @@ from consumers.enriched import EnrichedCall, Provenance, Timeline, emission
 from consumers.messages import Message, pack
 from consumers.notifications import write_notification
 from consumers.settling import note
-from worker.broker.export import asyncapi, definitions, events_of, matches
+from worker.broker.asyncapi import asyncapi
+from worker.broker.asyncapi.channels import events_of, matches
+from worker.broker.export import definitions
 from worker.broker.topology import Topology, topology_of
 from worker.settings import Settings, load
 
@@ -111,10 +113,11 @@ def test_a_queue_gets_the_events_that_its_patterns_can_match(
     assert events_of([pattern], settings) == events
 
 
-def test_asyncapi_has_a_channel_for_each_event_and_each_consumed_queue(settings: Settings, topology: Topology) -> None:
+def test_asyncapi_has_a_channel_for_each_event_each_way_and_each_queue(settings: Settings, topology: Topology) -> None:
     channels = asyncapi(topology, settings)["channels"]
-    queues = {queue.name for queue in topology.queues if queue.is_consumed}
-    assert channels.keys() == queues | {"call.ended", "call.enriched", "call.amended", "call.noted"}
+    queues = {queue.name for queue in topology.queues}
+    events = {"call.ended", "call.enriched", "call.amended", "call.noted"}
+    assert channels.keys() == queues | events | {"calls.dead", "calls.requeue"}
     assert channels["call.enriched"]["address"] == "call.enriched.{account}.{result}.{reason}"
     assert channels["call.enriched"]["parameters"]["account"]["enum"] == ["default", "acme"]
     assert channels["call.enriched"]["bindings"]["amqp"]["exchange"]["type"] == "topic"

@@ -12,8 +12,9 @@ from cyclopts import App, Parameter
 from yarl import URL
 
 from worker.broker import declare, live
+from worker.broker.asyncapi import asyncapi
 from worker.broker.comparing import compared
-from worker.broker.export import asyncapi, definitions
+from worker.broker.export import definitions
 from worker.broker.reach import reached
 from worker.broker.topology import Exchange, Queue, Topology, topology_of
 from worker.cli.broker import needing_broker
