@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from consumers.enriched import EnrichedCall
-from consumers.outcomes import DatabaseAway, Retry
+from consumers.outcomes import DatabaseAway, Hold
 
 LEASE_S: Final = 75.0
 """Longer than a delivery is handled, and short enough to wait for after a crash."""
@@ -65,15 +65,16 @@ async def once(event: Arrival, act: Act, *, inbox: Inbox, now: float) -> Claim:
     """Act on an event unless that was done; what `act` raises is raised, the call free again for the next attempt.
 
     While the inbox does not answer the effect is made all the same: it may be doubled then, and is never missing.
-    Raises `Retry` while another process is at the same call.
+    Raises `Hold` while an event of the same call is in other hands, which is no fault of this one, however old it is.
     """
     try:
         claim = await inbox.claim(event, now)
     except DatabaseAway:
-        await act("")
-        return Claim("granted")
+        claim = Claim("granted")
     if claim.verdict == "taken":
-        raise Retry("another process is at an event of this call", after=max(1.0, claim.until - now))
+        left_s = claim.until - now
+        told = f"an event of this call is acted upon; should its process have died, the call is free in {left_s:.0f} s"
+        raise Hold(told, due_at=claim.until)
     if claim.verdict == "granted":
         await _act(event, act, claim.memo, inbox)
     return claim

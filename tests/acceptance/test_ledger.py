@@ -3,12 +3,11 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aio_pika
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine
@@ -19,7 +18,9 @@ from consumers.ledger import Event
 from consumers.messages import Message
 from consumers.settling import note
 from tests.acceptance.conftest import Installation, Vapi, fresh_report, report, sample
+from tests.postgresql import PrivatePostgresql
 from tests.processes import RunningProcess, eventually
+from tests.publishing import publish
 from tests.unit.builders import enriched_call
 from worker.clients.ledger.ledger import Ledger, open_ledger
 from worker.clients.ledger.schema import LEDGER, MIGRATIONS
@@ -39,21 +40,6 @@ def many(count: int) -> list[Message]:
         told.append(emission(enriched, source="webhook", emitted_at=AT, trace={}))
         told.append(note("retried", "default", call_id, AT - 5, {"x-aftercall-detail": "not final yet"}))
     return told
-
-
-async def publish(amqp_url: str, messages: Sequence[Message]) -> None:
-    async with await aio_pika.connect(amqp_url) as connection:
-        exchange = await (await connection.channel()).get_exchange("calls", ensure=False)
-        for start in range(0, len(messages), 50):
-            some = messages[start : start + 50]
-            await asyncio.gather(*(exchange.publish(envelope(each), each.routing_key) for each in some))
-
-
-def envelope(message: Message) -> aio_pika.Message:
-    headers = dict(message.headers)
-    return aio_pika.Message(
-        message.body, headers=headers, type=message.type, correlation_id=message.call_id, delivery_mode=2
-    )
 
 
 @asynccontextmanager
@@ -197,6 +183,25 @@ async def test_while_the_database_is_away_the_events_wait_in_the_queue_and_no_at
     assert set(settled(ledger)) == {"acked"}
     for queue in ("calls.retry.1s", "calls.ledger.dead", "calls.unrouted"):
         assert await installation.depth(queue) == 0
+
+
+async def test_a_database_that_can_only_be_read_is_away_until_it_can_be_written_again(
+    installation: Installation, postgresql: PrivatePostgresql, postgresql_url: str
+) -> None:
+    """A standby, or a disk that is full: each time around would count towards the queue's limit of deliveries."""
+    name = postgresql_url.rpartition("/")[2]
+    ledger = await started(installation, postgresql_url)
+    postgresql.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    postgresql.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    await publish(installation.amqp_url, many(5))
+
+    await ledger.wait_for_line("ledger.away")
+    await ledger.wait_for_line("DatabaseAway.*read-only.*broker.lost")
+    postgresql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    postgresql.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+
+    assert await kept(postgresql_url, 10) == {"enriched": 5, "retried": 5}
+    assert ledger.text().count("ledger.away") == 1
 
 
 def settled(process: RunningProcess) -> list[str]:

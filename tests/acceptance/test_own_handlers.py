@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from tests.acceptance.conftest import Installation
 from tests.processes import RunningProcess, eventually
 from tests.publishing import emitted, publish
+from worker.simulate.tcp_proxy import TcpProxy
 
 DEAD = "calls.billing.dead"
 
 BILLING = """
-import asyncio, os, threading, time
+import asyncio, os, sys, threading, time
 from contextlib import asynccontextmanager
 
 from consumers import Delivery, EnrichedCall, Reject, Retry, facts_of
@@ -45,6 +47,29 @@ def hanging(call):
     note("began", call.call_id)
     threading.Event().wait()
 
+def waits(call):
+    note("began", call.call_id)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    note("billed", call.call_id)
+
+async def waits_for_it(call):
+    await asyncio.to_thread(waits, call)
+
+async def stubborn(call):
+    note("began", call.call_id)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except:
+            note("ignored", call.call_id)
+
+def leaves(call):
+    sys.exit("a script of mine")
+
+async def leaves_too(call):
+    sys.exit("a script of mine")
+
 @asynccontextmanager
 async def with_resources():
     note("opened")
@@ -60,6 +85,7 @@ def leaking(call):
 
 NOT_CALLABLE = 3
 def takes_too_much(call, delivery, more): ...
+def takes_by_name(call, *, database): ...
 def makes_nothing(): return 3
 """
 
@@ -67,6 +93,7 @@ def makes_nothing(): return 3
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
     (tmp_path / "billing.py").write_text(BILLING)
+    (tmp_path / "leaving.py").write_text("import sys; sys.exit(0)")
     return tmp_path / "notes"
 
 
@@ -127,6 +154,21 @@ async def test_a_retry_comes_again_and_what_is_rejected_lies_dead_with_its_words
     assert "billed good" in await noted(notes, 3)
 
 
+@pytest.mark.parametrize("handler", ["leaves", "leaves_too"])
+@pytest.mark.usefixtures("notes")
+async def test_a_handler_that_would_leave_ends_neither_this_process_nor_the_next(
+    installation: Installation, handler: str
+) -> None:
+    process = await started(installation, handler, AFTERCALL_RETRY_TIERS_S="1")
+
+    await publish(installation.amqp_url, [emitted("one")])
+
+    (letter,) = await installation.take(DEAD)
+    assert letter.headers["x-aftercall-reason"] == "error"
+    assert "SystemExit: a script of mine" in letter.headers["x-aftercall-detail"]
+    assert process.exit_code is None
+
+
 @pytest.mark.usefixtures("notes")
 async def test_a_handler_that_raises_is_tried_again_and_then_lies_dead_with_its_traceback(
     installation: Installation,
@@ -165,6 +207,38 @@ async def test_a_plain_handler_that_hangs_holds_up_no_end_and_loses_no_call(
     assert await eventually(lambda: installation.depth("calls.billing")) == 1
 
 
+async def test_a_handler_that_cannot_be_cancelled_holds_up_no_end_and_loses_no_call(
+    installation: Installation, notes: Path
+) -> None:
+    process = await started(installation, "stubborn", AFTERCALL_GRACE_S="1")
+    await publish(installation.amqp_url, [emitted("one")])
+    await noted(notes, 1)
+
+    assert await process.terminate() == 0
+
+    assert "ignored one" in await noted(notes, 2)
+    assert await eventually(lambda: installation.depth("calls.billing")) == 1
+
+
+@pytest.mark.parametrize("handler", ["waits", "waits_for_it"])
+async def test_a_call_in_hand_when_the_connection_is_cut_is_handled_to_its_end_and_not_again(
+    installation: Installation, notes: Path, handler: str
+) -> None:
+    address = URL(installation.amqp_url)
+    async with TcpProxy(address.host or "", address.port or 0) as proxy:
+        cut_off = {"AFTERCALL_AMQP_URL": proxy.through(installation.amqp_url), "AFTERCALL_PREFETCH": "1"}
+        process = await started(installation, handler, **cut_off)
+        await publish(installation.amqp_url, [emitted("one")])
+        await noted(notes, 1)
+        proxy.cut()
+        await process.wait_for_line('"outcome":"held".*acted upon')
+        (notes.parent / "go").touch()
+        await process.wait_for_line('"outcome":"acked"')
+
+        assert await noted(notes, 2) == ["began one", "billed one"]
+        assert process.exit_code is None
+
+
 async def test_a_process_that_has_outgrown_its_memory_ends_in_order_to_be_started_anew(
     installation: Installation, notes: Path
 ) -> None:
@@ -185,6 +259,8 @@ async def test_a_process_that_has_outgrown_its_memory_ends_in_order_to_be_starte
         (("billing:nothing", "--queue", "billing"), "has no function 'nothing'"),
         (("billing:NOT_CALLABLE", "--queue", "billing"), "has no function 'NOT_CALLABLE'"),
         (("billing:takes_too_much", "--queue", "billing"), "takes the call, or the call and the delivery"),
+        (("billing:takes_by_name", "--queue", "billing"), "takes the call, or the call and the delivery"),
+        (("leaving:handle", "--queue", "billing"), "leaving cannot be imported: SystemExit"),
         (("billing:makes_nothing", "--queue", "billing"), "an async context manager of a handler"),
         (("billing:handle",), "name its queue"),
         (("billing:handle", "--queue", "crm"), "the name is taken"),

@@ -3,29 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
+from tests.disks import fill
 from tests.faults.conftest import Endpoint, arrived, away
 from tests.processes import eventually
 from worker.simulate.rabbitmq import PrivateNode
 from worker.simulate.tcp_proxy import TcpProxy
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 96 MiB, of which the spool keeps 64 free."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a file system is not allowed here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 async def test_21_a_disk_that_is_full_refuses_and_takes_again_once_it_drained(
@@ -58,14 +42,7 @@ async def test_21_a_disk_filled_by_others_at_the_start_is_trouble_and_no_reason_
     endpoint: Endpoint, wire: TcpProxy, small_disk: Path
 ) -> None:
     endpoint.spool = small_disk / "spool"
-    filling = small_disk / "filling"
-    with filling.open("wb") as file:
-        while True:
-            try:
-                file.write(bytes(2**20))
-                file.flush()
-            except OSError:
-                break
+    filling = fill(small_disk)
 
     await endpoint.started()
     assert await endpoint.post() == 200

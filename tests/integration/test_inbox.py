@@ -1,6 +1,7 @@
 """The inbox on real databases: an effect once per event, and none older after a newer."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from itertools import permutations
 from pathlib import Path
@@ -8,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from consumers.inbox import LEASE_S, Arrival, once
-from consumers.outcomes import DatabaseAway, Retry
+from consumers.messages import Delivery
+from consumers.outcomes import DatabaseAway, Hold
+from consumers.settling import Schedule, settle
+from consumers.timestamps import iso
+from tests.processes import eventually
 from worker.clients.ledger.ledger import Ledger, open_ledger
-from worker.settings import load
+from worker.settings import Secret, load
 
 NOW = 1_800_000_000.0
 
@@ -78,10 +83,10 @@ async def test_while_one_is_at_a_call_another_waits_for_it_and_not_for_other_cal
     effects = Effects()
     await ledger.claim(arrival(), NOW)
 
-    with pytest.raises(Retry) as told:
+    with pytest.raises(Hold, match="free in 70 s") as told:
         await verdict(ledger, arrival("e2", "12"), effects, NOW + 5)
 
-    assert told.value.after == pytest.approx(LEASE_S - 5)
+    assert told.value.due_at == pytest.approx(NOW + LEASE_S)
     assert await verdict(ledger, arrival(call_id="other"), effects) == "granted"
     assert await verdict(ledger, arrival(subscriber="forward/x"), effects) == "granted"
 
@@ -90,6 +95,29 @@ async def test_a_lease_that_nobody_ended_ends_by_itself(ledger: Ledger) -> None:
     effects = Effects()
     await ledger.claim(arrival(), NOW)
     assert await verdict(ledger, arrival(), effects, NOW + LEASE_S + 1) == "granted"
+
+
+async def test_a_lease_from_before_the_clock_went_back_keeps_nobody_from_a_call(ledger: Ledger) -> None:
+    await ledger.claim(arrival(), NOW + 3600)
+    assert await verdict(ledger, arrival(), Effects(), NOW) == "granted"
+
+
+@pytest.mark.parametrize(("age_s", "tier"), [(1, "5s"), (200_000, "30s")])
+async def test_who_waits_for_a_call_is_soon_back_spends_no_attempt_and_is_never_given_up(
+    ledger: Ledger, age_s: float, tier: str
+) -> None:
+    """After a kill the lease is left; after a long outage all of a call's events come back at once."""
+    began = iso(NOW - age_s)
+    headers = {"x-aftercall-first-attempt-at": began, "x-aftercall-received-at": began, "x-aftercall-attempt": 3}
+    delivery = Delivery(queue="calls.crm", body=b"{}", headers=headers)
+    await ledger.claim(arrival(), NOW)
+    with pytest.raises(Hold) as told:
+        await verdict(ledger, arrival("e2", "12"), Effects(), NOW + 1)
+
+    settlement = settle(delivery, told.value, schedule=Schedule((5, 30, 120, 3600), 90_000), now=NOW + 1)
+
+    assert (settlement.name, settlement.reason) == ("held", tier)
+    assert settlement.messages[0].headers["x-aftercall-attempt"] == 3
 
 
 async def test_what_failed_may_be_tried_again_at_once(ledger: Ledger) -> None:
@@ -114,7 +142,7 @@ async def test_of_many_that_come_at_once_to_several_processes_each_event_is_acte
         for _ in range(50):
             try:
                 await once(arrival(call_id=f"c{number}"), act, inbox=ledger, now=NOW)
-            except Retry:
+            except Hold:
                 continue
             return
 
@@ -133,6 +161,27 @@ async def test_without_its_database_the_effect_is_made_all_the_same(tmp_path: Pa
             await ledger.story("call")
         assert await verdict(ledger, arrival(), effects) == "granted"
     assert effects.memos == [""]
+
+
+async def test_an_inbox_that_hangs_takes_little_time_and_notes_the_effect_once_it_answers(tmp_path: Path) -> None:
+    effects = Effects()
+    ledger = Ledger(Secret(f"sqlite:///{tmp_path}/ledger.db"), waiting_s=1, inbox_s=0.2)
+    await ledger.reach()
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def act(memo: str) -> str:
+        other.execute("ROLLBACK")
+        return await effects.act(memo)
+
+    assert (await once(arrival(), act, inbox=ledger, now=NOW)).verdict == "granted"
+    assert await eventually(lambda: _is_noted(ledger))
+    other.close()
+    await ledger.close()
+
+
+async def _is_noted(ledger: Ledger) -> bool:
+    return (await ledger.claim(arrival(), NOW)).verdict == "duplicate"
 
 
 async def test_what_is_old_is_forgotten_with_the_ledgers_events(ledger: Ledger) -> None:

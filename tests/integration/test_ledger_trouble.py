@@ -9,6 +9,7 @@ import pytest
 from yarl import URL
 
 from consumers.outcomes import DatabaseAway
+from tests.disks import fill
 from tests.integration.ledgers import event, opened
 from tests.postgresql import PrivatePostgresql
 from tests.processes import eventually
@@ -142,3 +143,19 @@ async def test_another_process_that_writes_is_waited_for(tmp_path: Path) -> None
 
         await recording
         assert len(await ledger.story("c")) == 1
+
+
+async def test_a_disk_that_is_full_has_to_have_room_again_before_it_counts_as_back(small_disk: Path) -> None:
+    async with opened(f"sqlite:///{small_disk}/ledger.db") as ledger:
+        await ledger.record(event(call_id="c"))
+        filling = fill(small_disk)
+        with pytest.raises(DatabaseAway, match="disk is full"):
+            await asyncio.gather(*(ledger.record(event(detail="long" * 10_000)) for _ in range(100)))
+
+        with pytest.raises(DatabaseAway, match="make room there"):
+            await ledger.reach()
+        filling.unlink()
+
+        await ledger.reach()
+        await ledger.record(event(call_id="c"))
+        assert len(await ledger.story("c")) == 2

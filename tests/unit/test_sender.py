@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from msgspec import structs
 
 from tests.unit.builders import JSON
 from worker.operate.doctor import Finding
@@ -55,6 +56,19 @@ def test_an_assistant_that_posts_elsewhere_is_named_and_so_is_the_host_but_not_w
     assert "tool-calls" in finding.mend
     assert "s3cret" not in str(finding)
     assert "pw" not in finding.detail + finding.mend
+
+
+def test_where_only_named_addresses_may_post_whoever_posts_from_others_is_a_failure_and_the_mend_is_of_one_piece() -> (
+    None
+):
+    here = structs.replace(HERE, takes_any_address=False)
+    static = {"staticIpAddressesEnabled": True}
+
+    (finding,) = findings(assistant(server=GOOD | {"staticIpAddressesEnabled": False}), here=here)
+
+    assert (finding.status, "AFTERCALL_WEBHOOK_ALLOW" in finding.detail) == ("fail", True)
+    assert patched(finding) == {"server": GOOD | static}
+    assert judged(assistant(server=GOOD | static), here=here) == [("ok", "assistant Ann: as it should be")]
 
 
 def test_another_accounts_path_is_a_failure() -> None:

@@ -102,6 +102,7 @@ def _here(account: Account, settings: Settings, public_url: str) -> Here:
         base_url=account.vapi_base_url.rstrip("/"),
         key=key_of(account.name, "VAPI_API_KEY"),
         is_insecure=account.is_insecure,
+        takes_any_address=not settings.webhook_allow,
     )
 
 

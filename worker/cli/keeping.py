@@ -25,8 +25,8 @@ class Keeping:
     """Keeps deliveries while the database is there, and leaves them in the queue while it is not.
 
     Then the session with the broker is ended, which gives all that is in hand back to the queue, and is not begun again
-    before the database answers: no attempt is spent, and nothing goes round. `keep` and `answers` raise `DatabaseAway`;
-    `named` is what the database is called.
+    before the database can be written: no attempt is spent, and nothing goes round, which the queue would count. `keep`
+    and `answers` raise `DatabaseAway`; `named` is what the database is called.
     """
 
     def __init__(self, named: str, *, keep: Handle, answers: Callable[[], Awaitable[None]]) -> None:

@@ -9,5 +9,7 @@ def not_listening(error: OSError, host: str, port: int, *, keys: tuple[str, str]
     if error.errno == errno.EADDRINUSE:
         return f"{keys[1]}: another process listens on port {port} already: end that one, or choose another port"
     # asyncio puts the address into `strerror`, as a tuple; a name that does not resolve has a negative number.
-    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    # Newer Pythons give no number at all where no address is one of this machine's.
+    number = errno.EADDRNOTAVAIL if error.errno is None else error.errno
+    why = os.strerror(number) if number > 0 else error.strerror
     return f"{keys[0]}, {keys[1]}: cannot listen at {host}:{port}: {why}"

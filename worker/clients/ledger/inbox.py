@@ -56,7 +56,7 @@ def prune(connection: Connection, before: float) -> int:
 def _judge(row: Row, event: Arrival, now: float) -> Claim:
     if event.id in row["done"].split():
         return Claim("duplicate")
-    if row["leased_until"] > now:
+    if now < row["leased_until"] <= now + 2 * LEASE_S:  # one that lasts longer was taken before the clock went back
         return Claim("taken", until=row["leased_until"])
     if event.rank < row["rank"]:
         return Claim("superseded")

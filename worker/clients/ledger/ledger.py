@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,6 +16,9 @@ from worker.settings import Secret, Settings
 
 if TYPE_CHECKING:
     from worker.clients.ledger.store import Store
+
+INBOX_S: Final = 5.0
+"""Twice this, before and after an effect, leaves it most of the time that a delivery has."""
 
 
 class SchemaState(msgspec.Struct, frozen=True):
@@ -48,7 +51,7 @@ class Ledger:
     how long a call that is on its way counts as accounted for. SQLAlchemy is loaded at the first use.
     """
 
-    def __init__(self, url: Secret, *, waiting_s: float, answer_s: float = ANSWER_S) -> None:
+    def __init__(self, url: Secret, *, waiting_s: float, answer_s: float = ANSWER_S, inbox_s: float = INBOX_S) -> None:
         def make() -> "Store":
             from worker.clients.ledger.store import Store  # noqa: PLC0415  # who needs no ledger loads no SQLAlchemy
 
@@ -57,6 +60,7 @@ class Ledger:
         self._asking = Asking(make, named="ledger", key="AFTERCALL_LEDGER_URL", answer_s=answer_s)
         self.ask, self._read = self._asking.ask, self._asking.read
         self._waiting_s = waiting_s
+        self._inbox_s = inbox_s
         run = self._asking.run
         self._recording = Together[Event, None](lambda events: run(lambda store: store.record(events)))
         self._claiming = Together[tuple[Arrival, float], Claim](lambda some: run(lambda store: store.claim(some)))
@@ -71,15 +75,15 @@ class Ledger:
 
     async def claim(self, event: Arrival, now: float) -> Claim:
         """Lease the call of an event for its subscriber, if the event is to be acted upon."""
-        return await self._asking.answered(self._claiming.add((event, now)))
+        return await self._asking.answered(self._claiming.add((event, now)), self._inbox_s)
 
     async def done(self, event: Arrival, memo: str) -> None:
         """The event was acted upon; `memo` is what the next one of the call is to know."""
-        await self._asking.answered(self._ending.add(Ended(event, memo)))
+        await self._asking.answered(self._ending.add(Ended(event, memo)), self._inbox_s)
 
     async def release(self, event: Arrival) -> None:
         """It was not: another may try."""
-        await self._asking.answered(self._ending.add(Ended(event, None)))
+        await self._asking.answered(self._ending.add(Ended(event, None)), self._inbox_s)
 
     async def standings(self, account: str, call_ids: Collection[str], now: float) -> Mapping[str, Standing]:
         """Those of the calls that are accounted for, and how: settled, or on their way and not for too long."""

@@ -34,7 +34,7 @@ class Asking(Generic[S]):
         self._store: S | None = None  # of the thread
         self._thread = Threads(named)
         self._answer_s = answer_s
-        self._told = f"the {named}'s database does not answer within {answer_s:g} s: check it, and {key}"
+        self._named, self._key = named, key
 
     async def ask(self, question: Callable[[S], T]) -> T:
         """Put a question to the store. Raises `DatabaseAway`, and `SettingsError` for what no waiting mends."""
@@ -51,13 +51,15 @@ class Asking(Generic[S]):
         except SettingsError as error:
             raise DatabaseAway(str(error)) from error
 
-    async def answered(self, answer: Awaitable[T]) -> T:
-        """Wait for an answer as long as one may take. Raises `DatabaseAway`."""
+    async def answered(self, answer: Awaitable[T], within_s: float | None = None) -> T:
+        """Wait for an answer, `within_s` seconds or as long as one may take. Raises `DatabaseAway`."""
+        limit_s = within_s or self._answer_s
         try:
-            async with asyncio.timeout(self._answer_s):
+            async with asyncio.timeout(limit_s):
                 return await answer
         except TimeoutError as error:
-            raise DatabaseAway(self._told) from error
+            told = f"the {self._named}'s database does not answer within {limit_s:g} s: check it, and {self._key}"
+            raise DatabaseAway(told) from error
 
     async def close(self) -> None:
         """Let go of the database, if that is possible soon."""

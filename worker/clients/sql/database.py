@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
@@ -15,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from consumers.outcomes import DatabaseAway
-from worker.clients.sql.schema import Schema, migrate, version_of
+from worker.clients.sql.schema import Schema, migrate, prove, version_of
 from worker.settings import SettingsError
 
 SQLITE_BUSY_S: Final = 10.0
@@ -31,6 +32,8 @@ POSTGRESQL: Final[Mapping[str, Any]] = {
     "keepalives_count": 3,
     "options": "-c statement_timeout=15000 -c lock_timeout=10000",
 }
+ROOM_BYTES: Final = 2**23
+"""What a disk that was full must have free again: the log of SQLite's writes grows to half of that."""
 OF_THE_ROW: Final = (DataError, IntegrityError, OverflowError, UnicodeError)
 """What a database says of one row, or its driver before it gets there; anything else it says concerns all of them."""
 
@@ -43,6 +46,7 @@ class Database:
         self._schema = schema
         self._engine: Engine | None = None
         self._file = 0
+        self._is_in_doubt = False
 
     def close(self) -> None:
         """Let go of the connection; the next use opens another."""
@@ -53,8 +57,12 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that may write, committed at its end."""
-        with self._explained(), self._opened().execution_options(begins="BEGIN IMMEDIATE").begin() as connection:
-            yield connection
+        try:
+            with self._explained(), self._opened().execution_options(begins="BEGIN IMMEDIATE").begin() as connection:
+                yield connection
+        except DatabaseAway:
+            self._is_in_doubt = True
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -77,7 +85,10 @@ class Database:
                     engine.dispose()
 
     def _opened(self) -> Engine:
-        """The engine, its schema up to date. SQLite would write on into a file that somebody removed."""
+        """The engine, its schema up to date; after a write that failed only if it can be written again.
+
+        SQLite would write on into a file that somebody removed.
+        """
         url = _checked(self._url(), self._schema)
         if self._engine is not None and self._file != _inode(url):
             self.close()
@@ -87,10 +98,13 @@ class Database:
             try:
                 with self._engine.execution_options(begins="BEGIN IMMEDIATE").begin() as connection:
                     migrate(connection, self._schema)
+                    if self._is_in_doubt:  # a standby can still be read, and a full disk takes a little again and again
+                        _require_room(url, self._schema)
+                        prove(connection, self._schema)
             except BaseException:
                 self.close()
                 raise
-            self._file = _inode(url)
+            self._file, self._is_in_doubt = _inode(url), False
         return self._engine
 
     @contextmanager
@@ -170,6 +184,12 @@ def _make_directory(url: URL, schema: Schema) -> None:
     except OSError as error:
         told = f"{directory} cannot be made ({error.strerror}): name a directory that this user may write"
         raise SettingsError([f"{schema.key}: {told}"]) from error
+
+
+def _require_room(url: URL, schema: Schema) -> None:
+    if url.get_backend_name() == "sqlite" and disk_usage(Path(url.database or "").parent).free < ROOM_BYTES:
+        told = f"the disk of {url.database} is full: make room there, or name another place in {schema.key}"
+        raise DatabaseAway(told)
 
 
 def _inode(url: URL) -> int:

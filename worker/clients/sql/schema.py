@@ -57,6 +57,11 @@ def migrate(connection: Connection, schema: Schema) -> None:
         _set_version(connection, schema, is_first=found == 0)
 
 
+def prove(connection: Connection, schema: Schema) -> None:
+    """Write what is there already: what the database says of that is raised."""
+    _set_version(connection, schema, is_first=False)
+
+
 def _lock(connection: Connection) -> None:
     # SQLite is locked by the transaction itself, which begins as IMMEDIATE.
     if connection.dialect.name == "postgresql":
