@@ -94,7 +94,7 @@ def test_a_role_starts_when_the_topology_is_declared_and_its_servers_are_healthy
     assert SERVICES["topology"]["command"] == ["topology", "apply"]
 
 
-@pytest.mark.parametrize("name", set(SUBSCRIBERS) - {"ledger"})
+@pytest.mark.parametrize("name", sorted(set(SUBSCRIBERS) - {"ledger"}))
 def test_a_subscriber_started_by_itself_has_its_own_queue_and_no_other_subscribers(name: str, tmp_path: Path) -> None:
     settings = settings_of(environment_of(name), "", tmp_path)
 
