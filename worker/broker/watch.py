@@ -23,8 +23,13 @@ async def opened(url: str) -> AsyncIterator[AbstractChannel]:
         yield await connection.channel(publisher_confirms=False)
 
 
-async def watch(channel: AbstractChannel, patterns: tuple[str, ...]) -> AsyncIterator[AbstractIncomingMessage]:
-    """Each message published to `calls` whose routing key fits, from now on. Raises `BrokerAway` when it ends."""
+async def watch(
+    channel: AbstractChannel, patterns: tuple[str, ...], *, begun: asyncio.Event | None = None
+) -> AsyncIterator[AbstractIncomingMessage]:
+    """Each message published to `calls` whose routing key fits, from the moment on at which `begun` is set.
+
+    Raises `BrokerAway` when it ends.
+    """
     seen: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
     queue = await channel.declare_queue(
         f"calls.watch.{uuid.uuid4().hex}", exclusive=True, auto_delete=True, arguments={"x-max-length": BEHIND_MAX}
@@ -32,6 +37,8 @@ async def watch(channel: AbstractChannel, patterns: tuple[str, ...]) -> AsyncIte
     for pattern in patterns:
         await queue.bind(EVENTS, pattern)
     await queue.consume(seen.put, no_ack=True)
+    if begun is not None:
+        begun.set()
     closed = asyncio.ensure_future(channel.closed())
     closed.add_done_callback(lambda _closed: seen.put_nowait(None))
     try:

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from worker.cli.arguments import Flag
 from worker.cli.exit_codes import FOUND, Unreachable
-from worker.settings import Secret, Settings
+from worker.settings import Settings
 from worker.simulate.demo.account import Account, Picture
-from worker.simulate.demo.installation import running
+from worker.simulate.demo.installation import ENVIRONMENT, running
 from worker.simulate.demo.watching import Demo
 from worker.simulate.processes import DidNotStart
 from worker.simulate.rabbitmq import NoBrokerError
@@ -135,13 +135,11 @@ def _summary(account: Account) -> Table:
 
 async def _stay(started: Demo, console: Console) -> None:
     places, settings = started.places, started.settings
-    console.print(f"The endpoint listens on port {settings.webhook_port}; simulated are Vapi, {places.vapi},")
-    console.print(f"HubSpot, {places.hubspot}/_simulate/account, and a target, {places.target}/_simulate/received.")
-    console.print("To look closer, in another terminal:")
-    for key in ("AMQP_URL", "LEDGER_URL", "ARCHIVE_URL", "VAPI_BASE_URL", "VAPI_API_KEY"):
-        value = getattr(settings, key.lower())
-        console.print(
-            f"  export AFTERCALL_{key}={value.reveal() if isinstance(value, Secret) else value}", soft_wrap=True
-        )
+    console.print(f"The endpoint listens on port {settings.webhook_port}. Simulated are:")
+    console.print(f"  Vapi     {places.vapi}/_simulate/account")
+    console.print(f"  HubSpot  {places.hubspot}/_simulate/account")
+    console.print(f"  a target {places.target}/_simulate/received")
+    console.print("To look closer, in another terminal, and there `aftercall explain`, `calls`, `dead`, `doctor` …:")
+    console.print(f"  . {places.folder}/{ENVIRONMENT}", soft_wrap=True)
     console.print(f"Logs are in {places.folder}. Ctrl-C ends it.")
     await asyncio.Event().wait()

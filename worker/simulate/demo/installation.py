@@ -1,6 +1,7 @@
 """The demo's processes: a broker, the roles, and what stands for the world around them."""
 
 import asyncio
+import shlex
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -42,6 +43,8 @@ SETTINGS: Final = {
     "AFTERCALL_FORWARD_SECRETS": "own=whsec_ZGVtbyBkZW1vIGRlbW8gZGVtbyBkZW1v",
     "AFTERCALL_SUBSCRIBERS": "ledger,postcall,crm,forward,alerts",
 }
+ENVIRONMENT: Final = "environment"
+"""The file with the settings of the roles, for a shell that is to look closer."""
 TABLES: Final = """\
 [forward.own]
 url = "{target}/calls"
@@ -70,6 +73,7 @@ async def running(environ: Mapping[str, str], tell: Callable[[str], None]) -> As
         demo = Demo(settings, channel, places, broken=len(BROKEN))
         looking = asyncio.create_task(demo.look_on(), name="look on")
         stack.callback(looking.cancel)
+        await demo.looks_on.wait()
         tell("Calls begin to end at the simulated Vapi …")
         await _start_vapi(stack, settings, environment, places)
         await _send_broken(settings)
@@ -94,6 +98,8 @@ def _prepare(amqp_url: str, folder: Path) -> tuple[dict[str, str], Places, dict[
         "AFTERCALL_LEDGER_URL": f"sqlite:///{folder}/ledger.db",
         "AFTERCALL_ARCHIVE_URL": f"sqlite:///{folder}/archive.db",
     }
+    exports = (f"export {key}={shlex.quote(value)}\n" for key, value in environment.items())
+    (folder / ENVIRONMENT).write_text("".join(exports), encoding="utf-8")
     return environment, Places(vapi, hubspot, target, str(folder)), dict(zip(ROLES, others[3:], strict=True))
 
 

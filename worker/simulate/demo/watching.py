@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import aiohttp
 import orjson
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from consumers.messages import unpack
 from worker.broker.deliver import read
@@ -32,6 +32,7 @@ class Demo:
         self.settings = settings
         self.places = places
         self.tally = Tally()
+        self.looks_on = asyncio.Event()
         self._channel = channel
         self._topology: Topology = topology_of(settings)
         self._broken = broken
@@ -39,7 +40,7 @@ class Demo:
 
     async def look_on(self) -> None:
         """See each message that passes, until cancelled."""
-        async for message in watch(self._channel, ("call.#",)):
+        async for message in watch(self._channel, ("call.#",), begun=self.looks_on):
             key, call_id = message.routing_key or "", message.correlation_id or ""
             enriched = key.startswith(("call.enriched.", "call.amended."))
             is_complete = enriched and orjson.loads(unpack(read(message, "")))["complete"]
@@ -70,7 +71,7 @@ class Demo:
 
     async def _added_up(self) -> Account:
         ended = await self._ended()
-        letters = [letter async for letter in self._letters()]
+        letters = await self._letters()
         has = await reached(self.settings, self.places, set(self.tally.enriched), self._began_at)
         return Account(ended, self.tally, letters, has, self._broken)
 
@@ -78,10 +79,23 @@ class Demo:
         async with aiohttp.ClientSession() as http, http.get(f"{self.places.vapi}/_simulate/account") as answer:
             return {call["id"] for call in (await answer.json())["calls"]}
 
-    async def _letters(self) -> AsyncIterator[Letter]:
-        """The dead letters of this run, left where they are: unacknowledged, they go back with the channel."""
+    async def _letters(self) -> list[Letter]:
+        """The dead letters of this run, given back at once: others may look at them too."""
+        found = []
         for queue in (name for name in (each.name for each in self._topology.queues) if name.endswith(".dead")):
             lying = await self._channel.get_queue(queue, ensure=False)
+            taken = []
             while (letter := await lying.get(fail=False, no_ack=False)) is not None:
-                if (letter.timestamp.timestamp() if letter.timestamp else 0) >= self._began_at - 1:
-                    yield letter_of(letter.headers, letter.correlation_id or "", queue.removesuffix(".dead"))
+                taken.append(letter)
+            for letter in taken:
+                await letter.nack(requeue=True)
+            found += [_letter(each, queue) for each in taken if _died_at(each) >= self._began_at - 1]
+        return found
+
+
+def _died_at(letter: AbstractIncomingMessage) -> float:
+    return letter.timestamp.timestamp() if letter.timestamp else 0.0
+
+
+def _letter(letter: AbstractIncomingMessage, queue: str) -> Letter:
+    return letter_of(letter.headers, letter.correlation_id or "", queue.removesuffix(".dead"))
