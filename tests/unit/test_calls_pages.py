@@ -14,7 +14,7 @@ from consumers.postcall import CallRow
 from tests.integration.archived import row
 from tests.unit.builders import enriched_call, fetched
 from worker.cli.calls import formats
-from worker.cli.calls.export import whole_file
+from worker.cli.calls.export import format_of, whole_file
 from worker.cli.calls.formats import EXPORTED, Csv, Ndjson, Parquet
 from worker.cli.calls.pages import FIRST_LINE, document, line, page
 from worker.cli.exit_codes import WrongArguments
@@ -153,3 +153,17 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         with pytest.raises(WrongArguments, match=r"it cannot be written: (No such file|Is a)"), whole_file(str(to)):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "form"),
+    [
+        ("calls.csv", "csv"),
+        ("a.b/calls.parquet", "parquet"),
+        ("calls.ndjson", "ndjson"),
+        ("calls", "ndjson"),
+        ("", "ndjson"),
+    ],
+)
+def test_an_export_has_the_format_that_its_files_name_asks_for(to: str, form: str) -> None:
+    assert format_of(to) == form

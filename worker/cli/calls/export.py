@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, BinaryIO, Final, cast
 
 from cyclopts import Parameter
 
@@ -25,7 +25,7 @@ ANY: Final = Which()
 async def export(
     *,
     which: Which = ANY,
-    format_: Annotated[FormatName, Parameter(name="--format")] = "ndjson",
+    format_: Annotated[FormatName | None, Parameter(name="--format")] = None,
     to: str = "",
 ) -> int:
     """Write archived calls to a file or to standard output, the oldest first.
@@ -37,23 +37,31 @@ async def export(
     Parameters
     ----------
     format_
-        ndjson: the enriched calls whole, as subscribers get them, a line each. csv, parquet: the columns of the
-        archive, with summary and transcript; parquet needs `pip install 'aftercall[parquet]'`.
+        By default what the file's name ends in, else ndjson. ndjson: the enriched calls whole, as subscribers get them,
+        a line each. csv, parquet: the columns of the archive, with summary and transcript; parquet needs
+        `pip install 'aftercall[parquet]'`.
     to
         The file. It appears when it is complete, in the place of one that was there.
 
     """
     wanted = which.wanted()
-    if format_ == "parquet" and not to:
+    form = format_ or format_of(to)
+    if form == "parquet" and not to:
         raise WrongArguments("--format parquet: name a file with --to, for such a file is no stream")
     async with reading(load(os.environ)) as archive:
         total = sum((await archive.counts(wanted)).values()) if sys.stderr.isatty() else 0
         with whole_file(to) as out:
-            writer = FORMATS[format_](out)
+            writer = FORMATS[form](out)
             async with aclosing(archive.calls(wanted, without=writer.without)) as rows:
                 count = await _write_each(rows, writer, Progress(total, calls, "exported"))
     say(f"{calls(count).capitalize()} exported{f' to {to}' if to else ''}.")
     return DONE
+
+
+def format_of(to: str) -> FormatName:
+    """The format that a file's name asks for."""
+    ending = Path(to).suffix.removeprefix(".")
+    return cast("FormatName", ending) if ending in FORMATS else "ndjson"
 
 
 async def _write_each(rows: AsyncGenerator[CallRow, None], writer: Writer, progress: Progress) -> int:
