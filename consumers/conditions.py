@@ -16,7 +16,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from consumers.paths import WrongPath, path
-from consumers.tolerant_json import dump
 
 Value = str | int | float | bool
 understood: Final = lru_cache(maxsize=1024)(path)
@@ -57,8 +56,10 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def _equals(found: Any, wanted: Value) -> bool:
+    if isinstance(found, str) and isinstance(wanted, bool):
+        return found.strip().lower() == ("true" if wanted else "false")
     if isinstance(found, str) and not isinstance(wanted, str):
-        return found.strip().lower() == dump(wanted).decode()
+        return _number(found) == wanted
     return bool(found == wanted) and isinstance(found, bool) == isinstance(wanted, bool)
 
 
@@ -79,7 +80,8 @@ def _below(found: Any, wanted: float) -> bool:
 def _contains(found: Any, wanted: str | tuple[str, ...]) -> bool:
     among = (wanted,) if isinstance(wanted, str) else wanted
     if isinstance(found, str):
-        return any(each.casefold() in found.casefold() for each in among)
+        text = found.casefold()  # once: a transcript may be half a megabyte
+        return any(each.casefold() in text for each in among)
     return isinstance(found, list | tuple) and any(_equals(item, each) for item in found for each in among)
 
 

@@ -23,6 +23,7 @@ import msgspec
 from consumers.enriched import EnrichedCall, encode
 from consumers.messages import OURS, Delivery, journey_of
 from consumers.outcomes import Later, Reject, Retry
+from consumers.quoting import quoted
 from consumers.tolerant_json import NotJson, dump, parse
 
 REFUSED: Final = f"{OURS}refused"
@@ -67,7 +68,7 @@ def judge(answer: Answer) -> None:
 def _quoted(body: bytes) -> str:
     """The beginning of a body, without numbers and addresses that it may tell of the call."""
     text = " ".join(body.decode("utf-8", "replace").split())
-    return f": {PRIVATE.sub('…', text)[:QUOTED_MAX]}" if text else ""
+    return f": {quoted(PRIVATE.sub('…', text)[:QUOTED_MAX])}" if text else ""
 
 
 def refused_before(delivery: Delivery, now: float) -> dict[str, str]:
@@ -110,7 +111,7 @@ def _soonest(retries: list[Later]) -> float | None:
 
 
 def _words(error: BaseException) -> str:
-    return error.reason if isinstance(error, Later) else f"met an error: {type(error).__name__}: {error}"
+    return error.reason if isinstance(error, Later) else f"met an error: {type(error).__name__}: {quoted(str(error))}"
 
 
 def event_id_of(delivery: Delivery, call: EnrichedCall) -> str:

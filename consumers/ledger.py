@@ -3,7 +3,6 @@
 It takes enriched and amended calls, of which it reads only the frame around the call, and notes, which have no body.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -12,6 +11,7 @@ import msgspec
 from consumers.enriched import AMENDED, ENRICHED
 from consumers.messages import OURS, Delivery, Message, unpack
 from consumers.outcomes import Undecodable
+from consumers.quoting import place_of
 from consumers.timestamps import instant
 from consumers.tolerant_json import NotJson, decode
 
@@ -30,7 +30,6 @@ Standing = Literal["settled", "on its way"]
 TEXT_MAX: Final = 500
 ID_MAX: Final = 400
 WHOLE_MAX: Final = 2**31 - 1
-ERROR_TYPE: Final = re.compile(r"[\w.]{1,100}", re.ASCII)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,15 +208,6 @@ def _kind_of(event_id: str) -> Kind:
         if kind == what:
             return kind
     raise Undecodable(f"a note of {what!r}, and the ledger knows {', '.join(KINDS)}: is an older version reading it?")
-
-
-def place_of(traceback: str) -> str:
-    """The type and place of a traceback's error, `KeyError, merge.py, line 44, in _fill`: its text may quote a call."""
-    lines = traceback.splitlines()
-    last = max((index for index, line in enumerate(lines) if line.startswith('  File "')), default=-1)
-    error = next((line for line in lines[last + 1 :] if not line.startswith(" ")), "").partition(":")[0]
-    place = lines[last].rpartition("/")[2].replace('"', "") if last >= 0 else ""
-    return ", ".join(filter(None, (error if ERROR_TYPE.fullmatch(error) else "", place)))
 
 
 def _event_id(delivery: Delivery) -> str:

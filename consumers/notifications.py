@@ -18,6 +18,7 @@ from consumers.messages import (
     unpack,
 )
 from consumers.outcomes import Undecodable
+from consumers.quoting import quoted
 from consumers.timestamps import instant, instant_of_epoch, iso
 from consumers.tolerant_json import NotJson, parse
 
@@ -48,7 +49,8 @@ def read_notification(delivery: Delivery, now: float) -> Notification:
         raise Undecodable(str(error)) from error
     identity = identity_of(document)
     if identity.type != END_OF_CALL_REPORT:
-        raise Undecodable(f"message.type is {identity.type!r}, and only {END_OF_CALL_REPORT!r} tells of an ended call")
+        told = quoted(identity.type)
+        raise Undecodable(f"message.type is {told}, and only {END_OF_CALL_REPORT!r} tells of an ended call")
     if not CALL_ID.fullmatch(identity.call_id):
         raise Undecodable("message.call.id is missing, or not 1 to 128 printable characters")
     journey = journey_of(delivery, now)

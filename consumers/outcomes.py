@@ -27,8 +27,8 @@ class Later(Exception):
         remember: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.after = after
+        self.reason = str(reason)
+        self.after = None if after is None else float(after)
         self.due_at = due_at
         self.first = first
         self.remember = dict(remember or {})
@@ -47,7 +47,7 @@ class Reject(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)
 
 
 class Undecodable(Exception):

@@ -16,6 +16,7 @@ import msgspec
 
 from consumers.messages import DEAD, EVENTS, OURS, RETRY, Delivery, Journey, Message, event_headers, journey_of
 from consumers.outcomes import Hold, Later, Reject, Retry, TooLarge, Undecodable
+from consumers.quoting import place_in
 from consumers.timestamps import iso
 
 ATTEMPT: Final = f"{OURS}attempt"
@@ -36,7 +37,10 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """What to publish, in this order, before the delivery is acknowledged; and how that is called."""
+    """What to publish, in this order, before the delivery is acknowledged; and how that is called.
+
+    `detail` is for the log: of an error that nobody foresaw only type and place, since its text may quote a call.
+    """
 
     name: Name
     messages: tuple[Message, ...]
@@ -113,21 +117,21 @@ def _floor(tiers: tuple[int, ...], wait_s: float) -> int:
     return tiers[max(0, bisect_right(tiers, wait_s) - 1)]
 
 
-def _later(case: _Case, later: Later, tier_s: int) -> Settlement:
+def _later(case: _Case, later: Later, tier_s: int, detail: str = "") -> Settlement:
     counts = isinstance(later, Retry)
     name: Name = "retried" if counts else "held"
     tier = tier_name(tier_s)
     changes = {ATTEMPT: case.journey.attempt + counts, f"{OURS}last-error": _fit(later.reason[:DETAIL_MAX])}
     waiting = _again(case, RETRY + tier, later.remember | changes)
-    notes = _notes(case, name, {"detail": later.reason, "tier": tier})
-    return Settlement(name, (*later.first, waiting, *notes), tier, later.reason, later.due_at)
+    notes = _notes(case, name, {"detail": detail or later.reason, "tier": tier})
+    return Settlement(name, (*later.first, waiting, *notes), tier, detail or later.reason, later.due_at)
 
 
 def _bug(case: _Case, error: Exception) -> Settlement:
     """An error nobody foresaw: tried again tier by tier, then a dead letter with its traceback."""
     if case.journey.attempt <= len(case.schedule.tiers_s) and case.now < case.give_up_at:
         again = Retry(f"{type(error).__name__}: {_text(error)}")
-        return _later(case, again, retry_tier_s(case, again))
+        return _later(case, again, retry_tier_s(case, again), place_in(error))
     return _dead(case, "error", "".join(traceback.format_exception(error)), error)
 
 
@@ -154,7 +158,8 @@ def _dead(
     story = story_of(case.delivery.queue, reason, detail, type(error).__name__, case.now)
     letter = _again(case, DEAD, {**(remember or {}), **story, ATTEMPT: case.journey.attempt})
     notes = _notes(case, "dead", {"reason": reason, "detail": detail})
-    return Settlement("dead_lettered", (*first, letter, *notes), reason, detail)
+    told = place_in(error) if reason == "error" else detail
+    return Settlement("dead_lettered", (*first, letter, *notes), reason, told)
 
 
 def story_of(queue: str, reason: str, detail: str, error_type: str, now: float) -> dict[str, Any]:

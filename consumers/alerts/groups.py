@@ -7,7 +7,7 @@
 only then counts. So what cannot be told is due until it can, and a group that ended meanwhile is still raised first.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from consumers.alerts.table import Alerts
 from consumers.alerts.windows import Hearing, Sight, is_worse
 
 What = Literal["raised", "reminded", "over"]
+INSTANTS: Final = ("watched_since", "since", "last_at", "told_at")
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,11 +39,18 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 def watch(state: State, sight: Sight, rule: Rule, pace: Alerts, now: float) -> State:
     """The state after a look. A window that is back within its bound before it was time to tell was none."""
+    state = _by_now(state, now)
     if sight.is_on:
         begun = state if state.since is not None else replace(state, since=now)
         return _worst(replace(begun, last_at=now, count=begun.count + sight.new), sight, rule)
     is_flicker = state.count == 0 and state.told_at is None and not _was_due(state, pace)
     return State(watched_since=state.watched_since) if is_flicker else state
+
+
+def _by_now(state: State, now: float) -> State:
+    """The state without instants that are yet to come, which a clock that was set back would have us wait for."""
+    told = ((name, getattr(state, name)) for name in INSTANTS)
+    return replace(state, **{name: now for name, at in told if at is not None and at > now})
 
 
 def _was_due(state: State, pace: Alerts) -> bool:

@@ -17,7 +17,8 @@ LINE = "INSERT OR REPLACE INTO lines VALUES (?, ?, ?, ?)"
 @asynccontextmanager
 async def billing() -> AsyncIterator[Callable[[EnrichedCall], Awaitable[None]]]:
     """What is opened here is there for every call, and closed after the last."""
-    with closing(sqlite3.connect(os.environ.get("BILLING_DB", "billing.db"))) as database:
+    # A short timeout: all that runs in this process waits meanwhile, and `Retry` can wait longer.
+    with closing(sqlite3.connect(os.environ.get("BILLING_DB", "billing.db"), timeout=0.5)) as database:
         database.execute(TABLE)
 
         async def handle(call: EnrichedCall) -> None:

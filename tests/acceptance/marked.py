@@ -89,7 +89,7 @@ class QuotingVapi:
 async def quoting(request: web.Request) -> web.Response:
     """Refuse what comes, and quote it: as it came, within JSON, cut off, and in other letters."""
     body = (await request.read()).decode()
-    told = f"{dict(request.headers)} {body[:200]} {body} {body.upper()} {WORDS} {request.path_qs}"
+    told = f"No such word: marzipan{MARK}. {dict(request.headers)} {body[:200]} {body} {body.upper()} {request.path_qs}"
     status = int(request.match_info["status"])
     headers = {"Location": URL, "Retry-After": "1"}
     return web.json_response({"message": told, "errors": [{"message": WORDS}]}, status=status, headers=headers)
@@ -97,12 +97,12 @@ async def quoting(request: web.Request) -> web.Response:
 
 async def hubspot(request: web.Request) -> web.Response:
     """A HubSpot that finds nothing and takes nothing, and quotes what it was sent."""
-    if request.path.endswith("/search") or request.method == "GET" and "/objects/" in request.path:
+    if request.path.endswith("/search") or (request.method == "GET" and "/objects/" in request.path):
         return web.json_response({"total": 0, "results": []})
     if request.method == "GET":
         return web.json_response({"name": request.path.rpartition("/")[2], "hasUniqueValue": True, "type": "string"})
     body = await request.text()
-    words = f"Invalid input: {body} {json.dumps(body)} {body.upper()} {WORDS}"
+    words = f"Zebulon{MARK} is no contact, marzipan{MARK} no word. {body} {json.dumps(body)} {body.upper()} {WORDS}"
     return web.json_response({"status": "error", "message": words, "category": "VALIDATION_ERROR"}, status=400)
 
 

@@ -147,7 +147,7 @@ async def test_a_refusal_waits_for_the_others_and_its_replay_goes_to_nobody_else
     await publish(installation.amqp_url, [emitted("call-0")])
     lines = await settled(process, 2)
     assert [line["outcome"] for line in lines] == ["retried", "retried"]
-    assert lines[1]["detail"].endswith("b answers 422: no such list")
+    assert lines[1]["detail"].endswith("b answers 422: “…”")
 
     targets.answers("a")
     (letter,) = await eventually(lambda: _letters(installation), 20)

@@ -1,8 +1,10 @@
 """The alerts' tables on real databases: everything here runs on SQLite and on PostgreSQL."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,6 +104,18 @@ async def test_a_window_is_measured_by_what_went_out_within_it(book: AlertBook) 
     assert states["sum", "default", ""] == State(watched_since=AT)  # 0.75 of one call
 
 
+async def test_a_window_is_measured_without_reading_the_calls_before_it(tmp_path: Path) -> None:
+    """Every look measures every window, while others wait to write, and a week of calls is kept."""
+    async with opened(f"sqlite:///{tmp_path}/ledger.db") as book:
+        await book.reach()
+        query = "SELECT account, count(*), sum(matched), sum(value) FROM aftercall_alert_calls"
+        database = sqlite3.connect(tmp_path / "ledger.db")
+        plan = database.execute(f"EXPLAIN QUERY PLAN {query} WHERE rule = '' AND at > 1 GROUP BY account").fetchall()
+        database.close()
+
+    assert any("COVERING INDEX" in step and "(rule=? AND at>?)" in step for *_, step in plan)
+
+
 async def test_of_a_calls_events_the_greater_counts_in_a_window_and_at_the_time_of_the_first(book: AlertBook) -> None:
     await book.record([seen("call-1", SHARE, rank="02", at=AT - 100, matched=False)], AT - 100)
     await book.record([seen("call-1", SHARE, rank="11", at=AT)], AT)
@@ -121,7 +135,7 @@ async def test_states_are_kept_and_those_that_nobody_asks_for_are_forgotten(ledg
         await book.told("me", KEY, told(states[KEY], "raised", AT + 30))
     async with opened(ledger_url) as book:
         raised = State(watched_since=AT, since=AT, last_at=AT, count=1, told_at=AT + 30, told_count=1)
-        assert await look(book) == {KEY: raised}
+        assert await look(book, at=AT + 30) == {KEY: raised}
         assert await look(book, SHARE) == {}
         assert await look(book) == {}
 

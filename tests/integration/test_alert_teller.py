@@ -249,6 +249,22 @@ async def test_a_backlog_ends_nothing(office: Office, target: Target) -> None:
     assert titles(target) == ["failed calls: 1 call (account default)"]
 
 
+async def test_a_clock_that_is_set_back_leaves_no_target_alone_and_no_ear_deaf(office: Office, target: Target) -> None:
+    teller = office.teller()
+    await office.fail(3)
+    await office.pass_(teller, 10)
+    target.answer = Answer(status=503)
+    await office.pass_(teller, 40)
+    office.now -= 86400
+    target.answer = Answer()
+    await office.pass_(teller, 400)
+
+    assert titles(target)[-2:] == [
+        "failed calls: 3 calls (account default)",
+        "failed calls: over: 3 calls (account default)",
+    ]
+
+
 async def test_a_rule_that_tells_all_the_time_reminds_at_its_pace(office: Office, target: Target) -> None:
     share = replace(rule(name="share", measure="share", above=0.5), window_s=86400)
     teller = office.teller(share)

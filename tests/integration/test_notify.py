@@ -60,6 +60,24 @@ async def test_a_target_that_is_down_is_not_told(free_port: int) -> None:
         await Notifier(Secret(f"json://127.0.0.1:{free_port}/token-secret")).tell("default", STORM)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "pagerduty://integration5ecret@api5ecret12345/",
+        "opsgenie://5ecret00-1111-2222-3333-444444444444/",
+        "json://user5ecret:pass5ecret@127.0.0.1:1/path5ecret?-key=5ecret12345",
+        "ntfys://user5ecret:pass5ecret@127.0.0.1/topic5ecret",
+    ],
+)
+async def test_what_is_secret_of_a_url_is_in_no_word_about_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nothing leaves this machine
+
+    with pytest.raises(NotTold) as caught:
+        await Notifier(Secret(url)).tell("default", STORM)
+
+    assert "5ecret" not in str(caught.value)
+
+
 async def test_a_target_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         notifier = Notifier(Secret(f"json://127.0.0.1:{silent.getsockname()[1]}"), send_s=0.3)

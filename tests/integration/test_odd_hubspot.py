@@ -54,7 +54,7 @@ async def test_what_it_quotes_of_a_search_is_told_without_the_callers_number() -
         with pytest.raises(Refused) as refused:
             await client.search("contacts", [Filter("phone", NUMBER)], ())
 
-    assert refused.value.reason == "HubSpot refuses it (400): no filter is <phone>"
+    assert refused.value.reason == "HubSpot refuses it (400): “no filter is <phone>”"
 
 
 async def test_a_403_of_a_firewall_that_dislikes_the_words_of_one_call_is_that_calls_own() -> None:

@@ -213,7 +213,7 @@ async def test_an_answer_that_never_ends_does_not_keep_the_call_and_tells_its_st
         error = await refusal(url, timeout_s=0.3)
 
     assert isinstance(error, Reject)
-    assert error.reason == "answers 422: no such field"
+    assert error.reason == "answers 422: “no such field”"
 
 
 async def _forever() -> web.StreamResponse:
@@ -228,7 +228,7 @@ async def test_an_answer_that_quotes_our_headers_is_told_without_them(server: Se
         f"{server.url}/hook", secret="zapier=Authorization: Bearer t0ken-of-mine", headers={"X-Tenant": "acme-dental"}
     )
 
-    assert error.reason == "answers 401: bad token ******** for tenant ********"
+    assert error.reason == "answers 401: “bad token ******** for tenant ********”"
 
 
 async def test_an_answer_that_quotes_the_call_is_told_without_what_was_said_in_it() -> None:
@@ -252,7 +252,7 @@ async def test_an_answer_that_quotes_the_path_does_not_tell_what_is_secret_in_it
 
     error = await refusal(f"{server.url}/webhook/5d8fa0e1/calls?key=k3y-of-mine")
 
-    assert error.reason == "answers 404: Cannot POST ********, no ******** is registered"
+    assert error.reason == "answers 404: “Cannot POST ********, no ******** is registered”"
 
 
 async def test_an_answer_that_would_swell_is_not_unpacked() -> None:

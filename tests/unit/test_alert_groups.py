@@ -51,6 +51,19 @@ def test_a_storm_is_one_message_when_it_has_gathered_and_one_when_it_is_over() -
     assert telling.state == QUIET
 
 
+def test_a_clock_that_is_set_back_silences_nothing() -> None:
+    telling = Telling()
+    telling.pass_(0, sight_of_new(5))
+    telling.pass_(-86400, sight_of_new(5))
+    telling.pass_(30, sight_of_new(5))
+    assert [what for _, what, _ in telling.said] == ["raised"]
+
+    telling.pass_(-86400, sight_of_new(5), Hearing(None))
+    telling.pass_(3600, sight_of_new(5), Hearing(None))
+    telling.pass_(900, hearing=Hearing(telling.now))
+    assert [what for _, what, _ in telling.said] == ["raised", "reminded", "over"]
+
+
 def test_while_it_goes_on_it_is_told_again_now_and_then() -> None:
     telling = Telling()
     for _ in range(300):

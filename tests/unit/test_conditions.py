@@ -35,6 +35,10 @@ def test_a_value_equals_itself_and_its_word_as_text() -> None:
     assert holds(SCORE, equals=8)
     assert holds(SCORE, equals="8")
     assert not holds(NUMBER, equals="+1415")
+    assert holds(SCORE, equals=8.0)
+    assert holds(f"{DATA}.score", equals=7.50)
+    assert not holds(f"{DATA}.score", equals=7)
+    assert not holds(f"{DATA}.score", equals=True)
 
 
 def test_numbers_are_compared_even_where_they_are_text() -> None:

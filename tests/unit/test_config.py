@@ -126,3 +126,15 @@ def test_the_text_is_written_as_the_environment_has_it(
     assert told["AFTERCALL_WEBHOOK_HMAC_INCLUDE_TIMESTAMP"] == told[f"{ACME}WEBHOOK_HMAC_INCLUDE_TIMESTAMP"] == "true"
     assert told["AFTERCALL_VAPI_RATE"] == "5"
     assert not {"[", "{", "'"} & set("".join(told.values()).replace("{timestamp}.{body}", ""))
+
+
+def test_of_a_targets_address_only_the_host_is_shown_since_its_path_may_be_the_secret(tmp_path: Path) -> None:
+    url = "https://hooks.example.com:8443/services/T0/hush?token=hush"
+    (tmp_path / "aftercall.toml").write_text(
+        f'[forward.zapier]\nurl = "{url}"\n[forward.bare]\nurl = "https://b.example"\n'
+    )
+
+    told = shown(tmp_path)
+
+    assert told["forward.zapier.url"] == "https://hooks.example.com:8443/********"
+    assert told["forward.bare.url"] == "https://b.example/"

@@ -38,7 +38,7 @@ def test_what_may_pass_is_tried_again_when_the_target_asks_for_it(status: int) -
     error = verdict(status, b" later,\n please ", retry_after_s=77.0)
 
     assert isinstance(error, Retry)
-    assert (error.reason, error.after) == (f"answers {status}: later, please", 77.0)
+    assert (error.reason, error.after) == (f"answers {status}: “later, please”", 77.0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 422])
@@ -46,7 +46,7 @@ def test_any_other_4xx_is_a_refusal_in_the_words_of_the_target(status: int) -> N
     error = verdict(status, b'{"error": "no such field"}')
 
     assert isinstance(error, Reject)
-    assert error.reason == f'answers {status}: {{"error": "no such field"}}'
+    assert error.reason == f'answers {status}: “{{"error": "no such field"}}”'
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -61,19 +61,19 @@ def test_410_is_the_end_of_the_target_and_a_200_that_tells_of_no_success_is_trie
     assert isinstance(verdict(410), Gone)
     error = verdict(200, b'{"ok": false}', says_ok=False)
     assert isinstance(error, Retry)
-    assert error.reason == 'answers 200, but not the success it is set to tell: {"ok": false}'
+    assert error.reason == 'answers 200, but not the success it is set to tell: “{"ok": false}”'
 
 
 def test_what_a_target_quotes_of_a_call_is_not_passed_on() -> None:
     error = verdict(422, b"no contact +1 (503) 555-0167 <priya@example.com>, see error 1234 " + b"x" * 500)
 
     assert isinstance(error, Reject)
-    assert error.reason.startswith("answers 422: no contact … <…>, see error 1234 xxx")
+    assert error.reason.startswith("answers 422: “no contact … <…>, see error 1234 xxx")
     assert len(error.reason) < 230
 
 
 def test_bytes_that_are_no_text_are_still_told() -> None:
-    assert str(verdict(400, b"\xff\xfe no")) == "answers 400: \ufffd\ufffd no"
+    assert str(verdict(400, b"\xff\xfe no")) == "answers 400: “\ufffd\ufffd no”"
 
 
 SAID = st.sampled_from(
@@ -183,8 +183,9 @@ def test_a_bug_is_settled_with_its_traceback_and_what_the_other_targets_said() -
 
     settlement = settle(arrival(**{"x-aftercall-attempt": 9}), error, schedule=SCHEDULE, now=NOW)
 
-    assert settlement.reason == "error"
-    assert settlement.detail.splitlines()[-2:] == ["ValueError: odd", "b met an error: ValueError: odd; a said no"]
+    assert (settlement.reason, settlement.detail) == ("error", "ValueError"), "the log is told no more"
+    detail = str(settlement.messages[0].headers["x-aftercall-detail"])
+    assert detail.splitlines()[-2:] == ["ValueError: odd", "b met an error: ValueError: “odd”; a said no"]
 
 
 def test_the_id_of_a_post_is_that_of_the_event_or_made_of_its_content() -> None:

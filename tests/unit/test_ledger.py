@@ -16,11 +16,11 @@ from consumers.ledger import (
     WHOLE_MAX,
     Event,
     Kind,
-    place_of,
     read_event,
 )
 from consumers.messages import Delivery
 from consumers.outcomes import Retry, Undecodable
+from consumers.quoting import place_of
 from consumers.settling import settle
 from consumers.timestamps import instant, iso
 from tests.unit.builders import CALL_ID, JSON, OBJECTS, delivery, enriched_call

@@ -52,8 +52,8 @@ def test_a_call_ended_when_vapi_says_and_never_after_it_was_received(message: di
     [
         (b"", "not JSON"),
         (b"\xff\xfe", "not JSON"),
-        (b"[]", "message.type is ''"),
-        (b'{"message": {"type": "status-update", "call": {"id": "c"}}}', "message.type is 'status-update'"),
+        (b"[]", "message.type is “”"),
+        (b'{"message": {"type": "status-update", "call": {"id": "c"}}}', "message.type is “status-update”"),
         (body_of(call=None), "message.call.id is missing"),
         (body_of(call={"id": "two words"}), "message.call.id is missing"),
     ],

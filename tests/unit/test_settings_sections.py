@@ -72,6 +72,15 @@ def test_a_wrong_type_and_an_unknown_key_are_told_with_line_and_key() -> None:
     ]
 
 
+def test_of_several_tables_of_a_list_each_tells_its_own_problem_at_its_own_line() -> None:
+    text = TEXT.replace('name = "first"', "nam = 3").replace("[table.words]", "[table]\nword = 2\n[table.words]")
+    assert problems_of(text)[:3] == [
+        "aftercall.toml, line 13: table.rules[0].nam: this is no key of that table",
+        "aftercall.toml, line 17: table.rules[1].above: Expected `float`, got `str`",
+        "aftercall.toml, line 4: table.word: this is no key of that table",
+    ]
+
+
 def test_what_types_cannot_tell_is_told_with_its_line_too() -> None:
     assert problems_of(TEXT.replace('above = "high"', "")) == [
         "aftercall.toml, line 5: table.words.two: is a bad word",

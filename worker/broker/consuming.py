@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from consumers.quoting import place_in
 from consumers.settling import Settlement
 from worker.broker.deliver import Settler, count_from_zero, deliver
 from worker.broker.publisher import Publisher, PublishFailed
@@ -159,7 +160,7 @@ class Consuming:
             DELIVERIES.labels(self.queue, "interrupted").inc()
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the delivery must not stay undecided
-            self._unsettled(incoming, f"{type(error).__name__}: {error}")
+            self._unsettled(incoming, place_in(error))
             await _reject(incoming)
         return None
 

@@ -11,6 +11,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, 
 
 from consumers.messages import Delivery, Message, journey_of
 from consumers.outcomes import TooLarge
+from consumers.quoting import unquoted
 from consumers.settling import REASONS, Name, Schedule, Settlement, settle
 from worker.broker.publisher import PublishFailed
 from worker.operate.telemetry import (
@@ -154,6 +155,5 @@ def _tell(settlement: Settlement, delivery: Delivery, seconds: float, now: float
 
 
 def _story(settlement: Settlement) -> dict[str, Any]:
-    # Of a traceback only the last line: the ones before it may quote what was said in the call.
     place = "reason" if settlement.name == "dead_lettered" else "tier"
-    return {place: settlement.reason, "detail": settlement.detail.strip().rpartition("\n")[2][:300]}
+    return {place: settlement.reason, "detail": unquoted(settlement.detail)[:300]}

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import asdict
@@ -74,10 +75,17 @@ def rows_of(settings: Settings) -> Iterator[Row]:
 def _flat(key: str, value: Any) -> Iterator[Row]:
     """A table of `aftercall.toml` as its dotted keys, each a row."""
     if not isinstance(value, dict):
-        yield key, value
+        yield key, _host_of(value) if key.endswith(".url") else value
         return
     for name, each in value.items():
         yield from _flat(f"{key}.{name}", each)
+
+
+def _host_of(url: str) -> str:
+    """A target's address without its path: whoever knows that may post there."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}/" + Secret.MASK * (len(parts.path + parts.query) > 1)
 
 
 def _of_account(account: Account) -> Iterator[Row]:

@@ -7,9 +7,8 @@ from consumers.crm.hubspot import Desk
 from consumers.crm.log_call import Logged, log_call
 from consumers.enriched import EnrichedCall
 from consumers.messages import Delivery
-from worker.broker.topology import subscriber_queue
 from worker.cli.process import Process
-from worker.cli.subscriber import Act, subscription
+from worker.cli.subscriber import Act, subscribe
 from worker.clients.hubspot.client import HubSpotClient
 from worker.clients.numbers import PhoneNumbers
 from worker.clients.vapi import vapi_session
@@ -33,7 +32,7 @@ async def start_crm(process: Process) -> None:
     if without := [each.name for each in settings.accounts if each.name not in clients]:
         logger().warning("crm.unset", accounts=without, detail="their calls are not logged: they have no CRM_TOKEN")
     desks = {name: Desk(settings.crm, numbers, client) for name, client in clients.items()}
-    process.consume(subscriber_queue("crm"), subscription("crm", _acting(desks, clients), await process.ledger()))
+    await subscribe(process, "crm", _acting(desks, clients))
 
 
 def _acting(desks: Mapping[str, Desk], clients: Mapping[str, HubSpotClient]) -> Act:

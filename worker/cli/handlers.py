@@ -5,13 +5,14 @@ a second parameter is given the `Delivery` too. A function without parameters th
 as one under `contextlib.asynccontextmanager`, is entered at the start and left at the end: it yields the handler.
 """
 
+import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from consumers.enriched import EnrichedCall
 from consumers.messages import Delivery
@@ -19,7 +20,6 @@ from worker.cli.exit_codes import Unreachable, WrongArguments
 from worker.cli.process import Process
 from worker.clients.threads import Threads
 
-BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 Handler = Callable[[EnrichedCall, Delivery], Awaitable[None]]
 
 
@@ -29,13 +29,11 @@ async def open_handler(target: str, process: Process) -> Handler:
     Raises `WrongArguments` if it is none, and `Unreachable` if what it needs cannot be had.
     """
     found = _found(target)
-    if not _parameters(found, target):
+    if _parameters(found, target) == 0:
         found = await _entered(found, target, process)
     parameters = _parameters(found, target)
-    if parameters not in (1, 2):
-        raise WrongArguments(
-            f"{target}: a handler takes the call, or the call and the delivery, not {parameters} things"
-        )
+    if not parameters:
+        raise WrongArguments(f"{target}: a handler takes the call, or the call and the delivery, and nothing else")
     return _handler(found, parameters, process)
 
 
@@ -45,19 +43,28 @@ def _found(target: str) -> Any:
         sys.path.insert(0, here)  # as `python -m` does: the user's package lies where it is run
     try:
         found = getattr(import_module(module), name, None)
-    except Exception as error:  # a module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise WrongArguments(f"{target}: {module} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise WrongArguments(f"{target}: {module} has no function {name!r}; name one as package.module:function")
     return found
 
 
-def _parameters(found: Any, target: str) -> int:
+def _parameters(found: Any, target: str) -> int | None:
+    """How many things it takes, of those that we could give it; None if it cannot be called with those."""
     try:
-        parameters = inspect.signature(found).parameters.values()
+        signature = inspect.signature(found)
     except (TypeError, ValueError) as error:
         raise WrongArguments(f"{target}: what it takes cannot be told: {error}") from error
-    return sum(each.kind in BY_PLACE and each.default is each.empty for each in parameters)
+    return next((count for count in range(3) if _takes(signature, count)), None)
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 async def _entered(found: Any, target: str, process: Process) -> Any:
@@ -81,15 +88,26 @@ def _handler(found: Any, parameters: int, process: Process) -> Handler:
 
     async def handle(call: EnrichedCall, delivery: Delivery) -> None:
         given = (call, delivery)[:parameters]
-        answer = found(*given) if threads is None else await threads.run(lambda: found(*given))
-        if inspect.isawaitable(answer):
-            await answer
+        with _told_as_bugs():
+            answer = found(*given) if threads is None else await threads.outlast(lambda: found(*given))
+            if inspect.isawaitable(answer):
+                await answer
 
     return handle
+
+
+@contextmanager
+def _told_as_bugs() -> Iterator[None]:
+    """What would end the whole process, such as `sys.exit`, is an error of this call alone."""
+    try:
+        yield
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def _threads(process: Process) -> Threads:
     threads = Threads("handler", count=process.settings.prefetch)
     process.stack.callback(threads.stop)
-    process.run(threads.watch(), "the handler's threads")
     return threads

@@ -1,5 +1,6 @@
 """The composition root: `aftercall webhook`, `consume` and `all`; the parts of each role stand in a file beside."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -22,6 +23,7 @@ from worker.settings import Settings, SettingsError, load, require, with_queue
 from worker.settings.fields import SUBSCRIBERS
 
 Start = Callable[[Process], Awaitable[None]]
+END_S: Final = 1.0
 NO_CRM: Final = "no account has a token for HubSpot: set AFTERCALL_CRM_TOKEN, or AFTERCALL_ACCOUNTS__<NAME>__CRM_TOKEN"
 NO_TARGET: Final = 'aftercall.toml names no target: add a table [forward.<name>] with its url = "https://…"'
 CONSUMERS: Final[Mapping[str, str]] = {
@@ -119,6 +121,8 @@ def _require_known(names: Sequence[str], own: Sequence[str], queue: str) -> None
 
 
 def _with_queue(settings: Settings, name: str) -> Settings:
+    if name not in settings.bindings:
+        say(f"calls.{name} gets every call; put [subscribers.{name}] in aftercall.toml: doctor and dead look there")
     try:
         return with_queue(settings, name)
     except ValueError as error:
@@ -165,6 +169,17 @@ async def serve(settings: Settings, roles: Mapping[str, Start]) -> int:
         await process.stopping.wait()
         logger().info("role.stopping", grace_s=settings.grace_s)
     logger().info("role.stopped")
-    if process.has_failed:
-        return BUG
-    return TRY_AGAIN if process.has_outgrown else DONE
+    code = BUG if process.has_failed else TRY_AGAIN if process.has_outgrown else DONE
+    if await _is_held_up():
+        os._exit(code)
+    return code
+
+
+async def _is_held_up() -> bool:
+    """Whether something that does not let itself be cancelled would hold up the end: a handler of the user's."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    threads = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
+    _, pending = await asyncio.wait([*others, threads], timeout=END_S)
+    return bool(pending)

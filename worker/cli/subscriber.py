@@ -7,10 +7,10 @@ comes after a newer one, and what the handler raises is settled by the one table
 from collections.abc import Awaitable, Callable
 
 from consumers.enriched import EnrichedCall, read_enriched
-from consumers.inbox import Inbox, arrival_of, once
+from consumers.inbox import arrival_of, once
 from consumers.messages import Delivery, Message
-from worker.broker.deliver import Handle
 from worker.broker.topology import subscriber_queue
+from worker.cli.finishing import Finishing
 from worker.cli.handlers import open_handler
 from worker.cli.process import Process
 from worker.operate.telemetry import DUPLICATES
@@ -19,18 +19,23 @@ Act = Callable[[EnrichedCall, Delivery, str], Awaitable[str]]
 """Act on an enriched call: takes what the last event of the call left as a memo, and returns the next memo."""
 
 
-def subscription(name: str, act: Act, inbox: Inbox) -> Handle:
-    """What handles the deliveries of a subscriber's queue: each event acted upon once."""
+async def subscribe(process: Process, name: str, act: Act) -> None:
+    """Consume a subscriber's queue, acting once upon each event."""
+    inbox, queue = await process.ledger(), subscriber_queue(name)
+    finishing = Finishing(process.settings.prefetch)
+    process.run(finishing.watch(), f"watch of {name}")
+    process.stack.push_async_callback(finishing.stop)
 
     async def handle(delivery: Delivery, now: float) -> tuple[Message, ...]:
         call = read_enriched(delivery)
         arrival = arrival_of(name, call, str(delivery.headers.get("ce-id") or ""))
-        claim = await once(arrival, lambda memo: act(call, delivery, memo), inbox=inbox, now=now)
+        acting = once(arrival, lambda memo: act(call, delivery, memo), inbox=inbox, now=now)
+        claim = await finishing.finish(acting)
         if claim.verdict != "granted":
-            DUPLICATES.labels(delivery.queue, claim.verdict).inc()
+            DUPLICATES.labels(queue, claim.verdict).inc()
         return ()
 
-    return handle
+    process.consume(queue, handle)
 
 
 async def start_own(process: Process, target: str, name: str) -> None:
@@ -44,4 +49,4 @@ async def start_own(process: Process, target: str, name: str) -> None:
         await handler(call, delivery)
         return memo
 
-    process.consume(subscriber_queue(name), subscription(name, act, await process.ledger()))
+    await subscribe(process, name, act)

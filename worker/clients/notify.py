@@ -9,8 +9,10 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import reduce
 from importlib.util import find_spec
 from typing import Any, Final
+from urllib.parse import unquote
 
 from consumers.alerts.groups import What
 from consumers.alerts.texts import Announcement
@@ -23,6 +25,8 @@ SEND_S: Final = 10.0
 THREADS: Final = 8
 BETWEEN: Final = re.compile(r"\s*,\s*(?=(?:[\w-]+=)?[\w+.-]+://)|\s+")
 NAMED: Final = re.compile(r"(?:(?P<name>[\w-]+)=)?(?P<url>[\w+.-]+://.*)")
+PART: Final = re.compile(r"[^/:@?&=#]{6,}")
+BEYOND_HOST: Final = re.compile(r"[/?#]")
 UNNAMED: Final = "default"
 """What the targets without a name are called, and what a rule tells that names none."""
 KINDS: Final[Mapping[What, str]] = {"raised": "failure", "reminded": "warning", "over": "success"}
@@ -113,7 +117,7 @@ class Notifier:
     def _send(self, label: str, announcement: Announcement) -> str:
         """What went wrong, empty if nothing did."""
         try:
-            target = self._target(label)
+            url, target = urls_of(self._urls)[label], self._target(label)
         except (KeyError, ValueError):
             return f"{KEY} has no {label} any more"
         if target is None:
@@ -124,7 +128,16 @@ class Notifier:
             notify_type=KINDS[announcement.what],
             body_format="text",
         )
-        return "" if result else " ".join(entry.message for entry in result.logs())[:300] or "it was not taken"
+        told = " ".join(entry.message for entry in result.logs())
+        return "" if result else _masked(told, url)[:300] or "it was not taken"
+
+
+def _masked(text: str, url: str) -> str:
+    """`text` without the parts of a URL, for some services have a key in the place of the host; names of hosts stay."""
+    told = url.partition("://")[2]
+    host = BEYOND_HOST.split(told)[0].rpartition("@")[2].partition(":")[0]
+    parts = {part for each in PART.findall(told) for part in (each, unquote(each))} - ({host} if "." in host else set())
+    return reduce(lambda left, part: left.replace(part, "…"), parts, text)
 
 
 def _apprise() -> Any:

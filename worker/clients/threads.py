@@ -11,10 +11,6 @@ T = TypeVar("T")
 Work = tuple[Callable[[], Any], "Future[Any]"]
 
 
-class AllHang(Exception):
-    """Every thread is with a function that nobody waits for any more."""
-
-
 class Threads:
     """Runs functions; those of a single thread one after the other, in order.
 
@@ -24,8 +20,6 @@ class Threads:
     def __init__(self, name: str, count: int = 1) -> None:
         self._work: SimpleQueue[Work | None] = SimpleQueue()
         self._count = count
-        self._abandoned: set[Future[Any]] = set()
-        self._all_hang = asyncio.Event()
         for number in range(count):
             Thread(target=self._run, name=f"{name} {number}", daemon=True).start()
 
@@ -34,29 +28,32 @@ class Threads:
 
         Cancelled, it is not begun if it was not yet; what has begun goes on, for a thread cannot be stopped.
         """
-        done: Future[T] = Future()
-        self._work.put((function, done))
+        done = self._given(function)
         try:
             return await asyncio.shield(asyncio.wrap_future(done))
         except asyncio.CancelledError:
-            if not done.cancel():
-                self._abandon(done)
+            done.cancel()
             raise
 
-    async def watch(self) -> None:
-        """Wait for the day on which none is left to run anything. Raises `AllHang`."""
-        await self._all_hang.wait()
-        raise AllHang(f"all {self._count} threads hang: a function that waits is to have a timeout")
+    async def outlast(self, function: Callable[[], T]) -> T:
+        """The same, but what has begun is waited for to its end, however often this is cancelled."""
+        done = self._given(function)
+        while True:
+            try:
+                return await asyncio.shield(asyncio.wrap_future(done))
+            except asyncio.CancelledError:
+                if done.cancel() or (done.done() and done.exception() is not None):
+                    raise
 
     def stop(self) -> None:
         """End the threads after what they were given."""
         for _ in range(self._count):
             self._work.put(None)
 
-    def _abandon(self, done: "Future[Any]") -> None:
-        self._abandoned = {each for each in (*self._abandoned, done) if not each.done()}
-        if len(self._abandoned) >= self._count:
-            self._all_hang.set()
+    def _given(self, function: Callable[[], T]) -> "Future[T]":
+        done: Future[T] = Future()
+        self._work.put((function, done))
+        return done
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

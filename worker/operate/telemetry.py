@@ -15,6 +15,8 @@ import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from consumers.quoting import OPEN, place_in, unquoted
+
 ANSWERS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
 """From a confirmed publish (milliseconds) past the endpoint's 2 s for the broker to the 20 s that Vapi waits."""
 SETTLINGS_S: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -76,6 +78,8 @@ MEMORY_MAX_BYTES: Final = Gauge("aftercall_memory_max_bytes", "AFTERCALL_MEMORY_
 ROLE_INFO: Final = Gauge("aftercall_role_info", "The roles that this process runs", ["runs"])
 BUILD_INFO: Final = Gauge("aftercall_build_info", "The version that runs", ["version", "python"])
 
+TOLD: Final = ("detail", "reason")
+LIBRARY_MAX: Final = 300
 Log = structlog.stdlib.BoundLogger
 
 
@@ -110,6 +114,7 @@ def start_telemetry(*, json: bool | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_quotes,
     ]
     structlog.configure(
         processors=[*shared, *_renderers(as_json=as_json)],
@@ -119,6 +124,14 @@ def start_telemetry(*, json: bool | None = None) -> None:
     )
     _adopt_libraries()
     BUILD_INFO.labels(version("aftercall"), sys.version.split()[0]).set(1)
+
+
+def _without_quotes(_logger: Any, _method: str, event: Any) -> Any:
+    """Leave out the words of others, which may be about a call."""
+    for key in TOLD:
+        if isinstance(text := event.get(key), str) and OPEN in text:
+            event[key] = unquoted(text)
+    return event
 
 
 def _renderers(*, as_json: bool) -> list[Any]:
@@ -135,8 +148,10 @@ class _Forward(logging.Handler):
     """Hands the lines of libraries to our log, so that every line has one shape."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record as `library.logged`."""
-        logger().warning("library.logged", library=record.name, detail=record.getMessage())
+        """Log the record as `library.logged`: asyncio's further lines show what was in hand."""
+        told = record.getMessage().partition("\n")[0][:LIBRARY_MAX]
+        error = {"error": place_in(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
+        logger().warning("library.logged", library=record.name, detail=told, **error)
 
 
 def _adopt_libraries() -> None:

@@ -39,14 +39,35 @@ def _section(place: Place, table: Any, kind: Any, file: File) -> Any:
     if get_origin(kind) is dict and isinstance(table, dict):
         each = get_args(kind)[1]
         return {key: _section((*place, key), value, each, file) for key, value in table.items()}
-    try:
-        section = msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        _complain_of(place, str(error), file)
-        return None
+    section = _converted(place, table, kind, file)
     for where, told in getattr(section, "problems", tuple)():
         file.complain((*place, *where), told)
     return section
+
+
+def _converted(place: Place, table: Any, kind: Any, file: File) -> Any:
+    """A table as its type; the first that is wrong in it is told, and in each of the tables that it has lists of."""
+    wrong = [
+        name
+        for name, each in _lists_of_tables(table, kind)
+        if None in [_converted((*place, name, index), row, each, file) for index, row in enumerate(table[name])]
+    ]
+    rest = {key: value for key, value in table.items() if key not in wrong} if wrong else table
+    try:
+        section = msgspec.convert(rest, kind)
+    except msgspec.ValidationError as error:
+        _complain_of(place, str(error), file)
+        return None
+    return None if wrong else section
+
+
+def _lists_of_tables(table: Any, kind: Any) -> Iterator[tuple[str, Any]]:
+    """The keys that hold lists of tables, as `[[alerts.rules]]` is, and the type of these."""
+    for field in msgspec.structs.fields(kind) if isinstance(table, dict) else ():
+        each = next(iter(get_args(field.type)), None)
+        is_table = isinstance(each, type) and issubclass(each, msgspec.Struct)
+        if is_table and isinstance(table.get(field.encode_name), list):
+            yield field.encode_name, each
 
 
 def _complain_of(place: Place, error: str, file: File) -> None:

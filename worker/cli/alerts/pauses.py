@@ -17,8 +17,8 @@ class Pauses:
         self._refused_at: dict[Key, float] = {}
 
     def holds(self, target: str, now: float) -> bool:
-        """Whether a target is left alone for now."""
-        return now < self._targets.get(target, (0, 0.0))[1]
+        """Whether a target is left alone for now. A pause that lasts too long began before the clock was set back."""
+        return now < self._targets.get(target, (0, 0.0))[1] < now + 2 * PAUSE_MAX_S
 
     def order(self, key: Key) -> float:
         """What to sort messages by, lest one that will never be taken stand before the others for ever."""

@@ -100,7 +100,8 @@ class Teller:
     async def _heard(self) -> Hearing:
         if not self._is_ours or not await self._is_caught_up():
             return Hearing(None)
-        return self._hearing if self._hearing.since is not None else Hearing(self._clock())
+        now = self._clock()
+        return Hearing(now if self._hearing.since is None else min(now, self._hearing.since))
 
     async def _tell_due(self, found: "Round") -> None:
         by_target: dict[str, list[Due]] = defaultdict(list)

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from consumers.enrich import ApiUnavailable
+from consumers.quoting import quoted
 
 TRANSIENT: Final = frozenset({403, 408, 423, 425, 429, 477, *range(500, 600)})
 """403, but for a missing scope: a firewall's, which may dislike one call's words. 423: the record is locked for some
@@ -61,7 +62,8 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """What HubSpot says, with what its support asks for; each field of an error may be missing."""
-        return "; ".join(dict.fromkeys(filter(None, _said(self.document)))) or "without a word"
+        words = "; ".join(dict.fromkeys(filter(None, _said(self.document))))
+        return quoted(words) if words else "without a word"
 
 
 def _said(document: Any) -> Iterator[str]:

@@ -111,7 +111,7 @@ MIGRATIONS: Final[Sequence[Migration]] = (
             rule TEXT NOT NULL, account TEXT NOT NULL, call_id TEXT NOT NULL, rank TEXT NOT NULL, told TEXT NOT NULL,
             at DOUBLE PRECISION NOT NULL, heard_at DOUBLE PRECISION NOT NULL, matched BOOLEAN NOT NULL,
             value DOUBLE PRECISION NOT NULL, counted_at DOUBLE PRECISION, PRIMARY KEY (rule, account, call_id))""",
-        "CREATE INDEX aftercall_alert_calls_of_window ON aftercall_alert_calls (rule, account, at, matched, value)",
+        "CREATE INDEX aftercall_alert_calls_of_window ON aftercall_alert_calls (rule, at, account, matched, value)",
         "CREATE INDEX aftercall_alert_calls_new ON aftercall_alert_calls (rule, account) WHERE counted_at IS NULL",
         "CREATE INDEX aftercall_alert_calls_by_time ON aftercall_alert_calls (heard_at)",
         """CREATE TABLE aftercall_alerts (
