@@ -376,7 +376,7 @@ async def test_headers_that_are_missing_or_make_no_sense_are_no_obstacle(
 
 
 async def test_what_even_settling_fails_at_is_left_to_the_broker_to_dead_letter(amqp_url: str) -> None:
-    misused: Any = Retry("again", after="soon")  # type: ignore[arg-type]
+    misused: Any = Retry("again", first=3)  # type: ignore[arg-type]
     async with consuming(amqp_url, misused, prefetch=1) as (script, _, _):
         await put(amqp_url, b"in", b"next")
         assert (await take(amqp_url, DEAD)).body == b"in"
