@@ -12,7 +12,7 @@ from pathlib import Path
 
 RELEASE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SOURCE = f"deb [signed-by={KEYRING}] {ARCHIVE} {RELEASE} main\n"
+LISTED = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
 HOME = Path(__file__).parents[1] / ".venv" / "tools"
 PACKAGES = {"kustomize": "kustomize", "docker-compose": "docker-compose", "promtool": "promtool"}
 
@@ -25,16 +25,24 @@ def find(program: str) -> str | None:
 def prepare() -> None:
     """Unpack what is missing. Raises `CalledProcessError`."""
     missing = sorted({package for program, package in PACKAGES.items() if find(program) is None})
-    if missing and KEYRING.exists() and shutil.which("apt-get"):
+    if missing and KEYRING.exists() and (archive := _archive()):
         packages = HOME / "packages"
         for folder in ("lists/partial", "archives/partial"):
             (packages / folder).mkdir(parents=True, exist_ok=True)
-        (packages / "sources.list").write_text(SOURCE)
+        (packages / "sources.list").write_text(f"deb [signed-by={KEYRING}] {archive} {RELEASE} main\n")
         _apt_get("update", packages)
         _apt_get("download", packages, *missing)
         for package in packages.glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", package, HOME], check=True)
         shutil.rmtree(packages)
+
+
+def _archive() -> str | None:
+    """Where this system has Debian's packages from: the newer release lies beside its own."""
+    if shutil.which("apt-get") is None:
+        return None
+    listed = subprocess.run(LISTED, capture_output=True, text=True, check=True).stdout.split()
+    return next((uri for uri in listed if uri.rstrip("/").endswith("/debian")), None)
 
 
 def _apt_get(command: str, packages: Path, *names: str) -> None:
