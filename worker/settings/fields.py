@@ -121,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 500
     webhook_refusals_per_minute: Annotated[
         int, Meta(description="4xx to one address or account before it is a 429, and no log line; 0: no limit", ge=0)
-    ] = 60
+    ] = 0
     webhook_allow: Annotated[
         Words, Meta(description="the addresses that may post, e.g. `167.150.224.0/23`, Vapi's static ones; none: any")
     ] = ()
