@@ -11,7 +11,7 @@ from consumers.postcall import COLUMNS, CallRow, WantedCalls
 from consumers.words import fold
 from worker.clients.archive.schema import ARCHIVE, CALLS
 from worker.clients.archive.wanted import conditions
-from worker.clients.sql.database import OF_THE_ROW, Database
+from worker.clients.sql.store import SqlStore
 
 PRUNED_AT_ONCE: Final = 200
 WORDS_MAX: Final = 2**22
@@ -24,33 +24,15 @@ INSERTS: Final[Mapping[str, Callable[[Table], postgresql.Insert | sqlite.Insert]
 Counts = dict[tuple[str, str], int]
 
 
-class Store:
+class Store(SqlStore):
     """The archive in the database of a URL. Raises `DatabaseAway` and `SettingsError`, as `Database` does."""
 
     def __init__(self, url: Callable[[], str]) -> None:
-        self._database = Database(url, ARCHIVE)
-        self.close = self._database.close
-
-    def open(self) -> None:
-        """See to it that the database is there, with the schema of this version."""
-        with self._database.reading():
-            pass
-
-    def schema(self) -> tuple[int, int]:
-        """The schema's version there (0: none yet), and ours; changes nothing."""
-        return self._database.version(), len(ARCHIVE.migrations)
+        super().__init__(url, ARCHIVE)
 
     def save(self, rows: Sequence[CallRow]) -> list[Exception | None]:
-        """Write the rows in one transaction; what became of each, None for well.
-
-        One that the database refuses is found by writing each on its own: it is no trouble of the others.
-        """
-        try:
-            with self._database.writing() as connection:
-                _upsert(connection, rows)
-        except OF_THE_ROW as error:
-            return [error] if len(rows) == 1 else [self.save([row])[0] for row in rows]
-        return [None] * len(rows)
+        """Write the rows in one transaction; what became of each, None for well."""
+        return self._write_each(_upsert, rows)
 
     def page(
         self,

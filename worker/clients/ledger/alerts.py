@@ -16,7 +16,8 @@ from consumers.alerts.texts import Example
 from consumers.alerts.windows import Hearing, Measured
 from worker.clients.ledger import lease
 from worker.clients.ledger.schema import ALERT_CALLS, ALERTS, LEDGER
-from worker.clients.sql.database import Database, insert_into
+from worker.clients.sql.database import insert_into
+from worker.clients.sql.store import SqlStore
 
 LEASE: Final = "alerts"
 CALL_KEYS: Final = ("rule", "account", "call_id")
@@ -32,17 +33,11 @@ class Round(msgspec.Struct, frozen=True):
     until: float
 
 
-class AlertStore:
+class AlertStore(SqlStore):
     """What is asked of the tables, one method a transaction. For its own thread only; raises as `Database` does."""
 
     def __init__(self, url: Callable[[], str]) -> None:
-        self._database = Database(url, LEDGER)
-        self.close = self._database.close
-
-    def open(self) -> None:
-        """See to it that the database is there, with the schema of this version."""
-        with self._database.reading():
-            pass
+        super().__init__(url, LEDGER)
 
     def record(self, seen: Sequence[tuple[Sequence[Sighting], float]]) -> list[None]:
         """Write what calls are to the rules, and when that was heard; of a call's events that of the greatest rank.

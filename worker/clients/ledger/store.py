@@ -10,39 +10,22 @@ from consumers.inbox import Arrival, Claim, Ended
 from consumers.ledger import ON_ITS_WAY, SETTLED, Event, Kind
 from worker.clients.ledger import inbox
 from worker.clients.ledger.schema import EVENTS, LEDGER, WATERMARKS
-from worker.clients.sql.database import OF_THE_ROW, Database, insert_into
+from worker.clients.sql.database import insert_into
+from worker.clients.sql.store import SqlStore
 
 ASKED_AT_ONCE: Final = 500
 PRUNED_AT_ONCE: Final = 1000
 
 
-class Store:
+class Store(SqlStore):
     """The ledger in the database of a URL. Raises `DatabaseAway` and `SettingsError`, as `Database` does."""
 
     def __init__(self, url: Callable[[], str]) -> None:
-        self._database = Database(url, LEDGER)
-        self.close = self._database.close
-
-    def open(self) -> None:
-        """See to it that the database is there, with the schema of this version."""
-        with self._database.reading():
-            pass
-
-    def schema(self) -> tuple[int, int]:
-        """The schema's version there (0: none yet), and ours; changes nothing."""
-        return self._database.version(), len(LEDGER.migrations)
+        super().__init__(url, LEDGER)
 
     def record(self, events: Sequence[Event]) -> list[Exception | None]:
-        """Write the events in one transaction; what became of each, None for well.
-
-        One that the database refuses is found by writing each on its own: it is no trouble of the others.
-        """
-        try:
-            with self._database.writing() as connection:
-                _insert_events(connection, events)
-        except OF_THE_ROW as error:
-            return [error] if len(events) == 1 else [self.record([event])[0] for event in events]
-        return [None] * len(events)
+        """Write the events in one transaction; what became of each, None for well."""
+        return self._write_each(_insert_events, events)
 
     def latest(self, account: str, call_ids: Sequence[str]) -> list[tuple[str, Kind, float]]:
         """The instant of the latest event of each kind that accounts for one of the calls."""
