@@ -3,7 +3,8 @@
 One delivery goes to several targets, each done once (the inbox), all at the same time. Then:
 
 - Does any target want it again, the delivery is retried, at the soonest that any of them asked for. Whoever asked for
-  more time is left alone until then by its own gate, without a post.
+  more time is left alone until then by its own gate, without a post. It counts as an attempt unless all of them only
+  hold, as while another process is at the call.
 - A target's refusal for good never ends the others' tries, and is not posted again meanwhile: the copy that waits
   remembers it in a header. Only when no target is left to try it is the reason of the dead letter.
 - The reason names every target that has not taken the call, whichever way the delivery is settled: also the letter of a
@@ -20,14 +21,12 @@ from typing import Final
 
 import msgspec
 
-from consumers.enriched import EnrichedCall, encode
 from consumers.messages import OURS, Delivery, journey_of
-from consumers.outcomes import Later, Reject, Retry
+from consumers.outcomes import Hold, Later, Reject, Retry
 from consumers.quoting import quoted
 from consumers.tolerant_json import NotJson, dump, parse
 
 REFUSED: Final = f"{OURS}refused"
-ID: Final = re.compile(r"[\x21-\x7e]{1,512}")
 TAKEN: Final = range(200, 300)
 AGAIN: Final = frozenset({408, 409, 423, 425, 429, *range(500, 600)})
 """409 and 423 are a conflict with another request, which another try may not meet."""
@@ -93,7 +92,8 @@ def conclude(said: Mapping[str, BaseException | None], refused: Mapping[str, str
     left = {name: error for name, error in trouble.items() if not isinstance(error, Reject)}
     told = "; ".join([*(f"{name} {_words(error)}" for name, error in left.items()), *_told(refused)])
     if retries := [error for error in left.values() if isinstance(error, Later)]:
-        return Retry(told, after=_soonest(retries), remember={REFUSED: dump(refused).decode()})
+        again = Hold if all(isinstance(error, Hold) for error in left.values()) else Retry
+        return again(told, after=_soonest(retries), remember={REFUSED: dump(refused).decode()})
     for bug in left.values():
         bug.add_note(told)
         return bug
@@ -112,9 +112,3 @@ def _soonest(retries: list[Later]) -> float | None:
 
 def _words(error: BaseException) -> str:
     return error.reason if isinstance(error, Later) else f"met an error: {type(error).__name__}: {quoted(str(error))}"
-
-
-def event_id_of(delivery: Delivery, call: EnrichedCall) -> str:
-    """What a target drops duplicates by: the `ce-id`, or what it would be where the sender left it out."""
-    told = delivery.headers.get("ce-id")
-    return told if isinstance(told, str) and ID.fullmatch(told) else encode(call).event_id

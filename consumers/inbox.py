@@ -4,14 +4,17 @@ For an effect outside our database: the call is leased, the effect made, the eve
 last two repeats the effect, which no bookkeeping of ours can prevent; the target's own key (an upsert by call id) can.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
-from consumers.enriched import EnrichedCall
+from consumers.enriched import EnrichedCall, encode
+from consumers.messages import Delivery
 from consumers.outcomes import DatabaseAway, Hold
 
+ID: Final = re.compile(r"[\x21-\x7e]{1,512}")
 LEASE_S: Final = 75.0
 """Longer than a delivery is handled, and short enough to wait for after a crash."""
 
@@ -97,6 +100,8 @@ async def _quietly(told: Awaitable[Any]) -> None:
         return
 
 
-def arrival_of(subscriber: str, call: EnrichedCall, event_id: str) -> Arrival:
-    """The event of a call as a subscriber meets it."""
-    return Arrival(subscriber=subscriber, account=call.account, call_id=call.call_id, id=event_id, rank=call.rank)
+def arrival_of(subscriber: str, call: EnrichedCall, delivery: Delivery) -> Arrival:
+    """The event of a call as a subscriber meets it. A `ce-id` that is none is told from the content, as ours is."""
+    told = delivery.headers.get("ce-id")
+    id_ = told if isinstance(told, str) and ID.fullmatch(told) else encode(call).event_id
+    return Arrival(subscriber=subscriber, account=call.account, call_id=call.call_id, id=id_, rank=call.rank)

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.enriched import emission
-from consumers.forward import REFUSED, Answer, Gone, conclude, event_id_of, judge, refused_before
+from consumers.forward import REFUSED, Answer, Gone, conclude, judge, refused_before
+from consumers.inbox import arrival_of
 from consumers.messages import Delivery
-from consumers.outcomes import Reject, Retry
+from consumers.outcomes import Hold, Reject, Retry
 from consumers.settling import Schedule, settle
 from tests.unit.builders import CALL_ID, delivery, enriched_call
 
@@ -157,6 +158,14 @@ def test_after_a_replay_the_refusals_of_before_are_not_believed_again() -> None:
     assert again.remember == {REFUSED: "{}"}
 
 
+def test_a_call_that_another_process_is_at_costs_no_attempt_unless_a_target_failed_too() -> None:
+    held = conclude({"a": Hold("is at work elsewhere", after=20), "b": None}, {})
+    failed = conclude({"a": Hold("is at work elsewhere", after=20), "b": Retry("answers 500")}, {})
+
+    assert (type(held), type(failed)) == (Hold, Retry)
+    assert settle(arrival(), held, schedule=SCHEDULE, now=NOW).messages[0].headers["x-aftercall-attempt"] == 1
+
+
 @pytest.mark.parametrize("odd", [None, 7, "", "{", "[]", "8"])
 def test_an_odd_memory_is_none(odd: Any) -> None:
     assert refused_before(arrival(**{REFUSED: odd, "x-aftercall-attempt": 2}), NOW) == {}
@@ -192,7 +201,7 @@ def test_the_id_of_a_post_is_that_of_the_event_or_made_of_its_content() -> None:
     call = enriched_call()
     made = emission(call, source="webhook", emitted_at=NOW, trace={}).headers["ce-id"]
 
-    assert event_id_of(delivery(b"", {"ce-id": "default/x/1"}), call) == "default/x/1"
+    assert arrival_of("forward/a", call, delivery(b"", {"ce-id": "default/x/1"})).id == "default/x/1"
     for odd in ({}, {"ce-id": ""}, {"ce-id": "a\r\nx-evil: 1"}, {"ce-id": 7}):
-        assert event_id_of(delivery(b"", odd), call) == made
+        assert arrival_of("forward/a", call, delivery(b"", odd)).id == made
     assert CALL_ID in made

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from consumers.enriched import read_enriched
-from consumers.forward import conclude, event_id_of, refused_before
+from consumers.forward import conclude, refused_before
 from consumers.inbox import Arrival, Inbox, arrival_of, once
 from consumers.messages import Delivery, Message, unpack
 from consumers.targets import Target, bodies_of
@@ -41,10 +41,10 @@ class Forward:
     async def handle(self, delivery: Delivery, now: float) -> tuple[Message, ...]:
         """Post a call to its targets; what `conclude` makes of their answers is raised."""
         call = read_enriched(delivery)
-        event_id, before = event_id_of(delivery, call), refused_before(delivery, now)
+        before = refused_before(delivery, now)
         bodies = bodies_of(call, unpack(delivery), self._targets)
         posts = {
-            name: self._post(arrival_of(f"forward/{name}", call, event_id), name, body, now)
+            name: self._post(arrival_of(f"forward/{name}", call, delivery), name, body, now)
             for name, body in bodies.items()
             if name not in before
         }

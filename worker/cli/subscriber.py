@@ -28,7 +28,7 @@ async def subscribe(process: Process, name: str, act: Act) -> None:
 
     async def handle(delivery: Delivery, now: float) -> tuple[Message, ...]:
         call = read_enriched(delivery)
-        arrival = arrival_of(name, call, str(delivery.headers.get("ce-id") or ""))
+        arrival = arrival_of(name, call, delivery)
         acting = once(arrival, lambda memo: act(call, delivery, memo), inbox=inbox, now=now)
         claim = await finishing.finish(acting)
         if claim.verdict != "granted":
