@@ -38,7 +38,7 @@ async def _management_of(broker: Broker) -> AsyncIterator[aiohttp.ClientSession]
     login = {"Authorization": aiohttp.encode_basic_auth(address.user or "", address.password or "")}
     async with aiohttp.ClientSession(address.with_user(None), headers=login, raise_for_status=True) as management:
         try:
-            await management.get("/api/overview")
+            await management.get("/api/whoami")
         except aiohttp.ClientError as error:
             raise NoBrokerError(
                 "Every test has a virtual host of its own, made by the management plugin, which does not answer at"

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import psycopg
 
+from tests.certificates import Authority, Certificate
 from worker.simulate.rabbitmq import free_ports
 from worker.simulate.rabbitmq.commands import run
 from worker.simulate.rabbitmq.debian import can_install, no_service_starts
@@ -71,6 +72,20 @@ class PrivatePostgresql:
         """Start it, and wait until it answers."""
         options = f"-p {self._port} -h 127.0.0.1 -k '' -c fsync={self._fsync} -c listen_addresses=127.0.0.1"
         self._run("pg_ctl", "start", "--wait", "--pgdata=data", "--log=log", f"--options={options}")
+
+    def secure(self, authority: Authority, certificate: Certificate) -> None:
+        """From now on take connections by TLS alone, of clients with a certificate of the authority."""
+        data = self._directory / "data"
+        for name, source in (("ca", authority.cert), ("server", certificate.cert), ("key", certificate.key)):
+            shutil.copy(source, data / name)
+            (data / name).chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(data / name, self._user())
+        files = "ssl_ca_file = 'ca'\nssl_cert_file = 'server'\nssl_key_file = 'key'\n"
+        (data / "postgresql.auto.conf").write_text(f"ssl = on\n{files}")
+        (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n")
+        self.kill()
+        self.start()
 
     def kill(self) -> None:
         """End it at once, as a crash would; `start()` begins it again."""

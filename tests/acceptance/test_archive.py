@@ -36,7 +36,7 @@ async def aftercall(installation: Installation, *arguments: str, **environment: 
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=inherited | installation.environment | environment,
+        env=inherited | installation.environment_of(*arguments, **environment),
     )
     out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()

@@ -118,7 +118,7 @@ async def test_ctrl_c_stops_after_the_call_in_hand_and_says_how_to_go_on(
     await keep(url, *(call(f"c{number}", number) for number in range(200)))
     process: RunningProcess = start_process(
         *(AFTERCALL, "replay", "--to", "crm", "--all", "--rate", "20", "--yes", "--run", "r1"),
-        environment=installation.environment,
+        environment=installation.environment_of("replay"),
     )
     await eventually(lambda: installation.depth("calls.crm"), 20)
 

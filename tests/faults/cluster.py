@@ -16,6 +16,7 @@ from worker.simulate.rabbitmq.home import LOCALHOST, NodeHome, Ports, find_serve
 
 SIZE = 3
 START_S = 60.0
+HEARTBEAT_S = 4  # who says nothing is found dead after 15 s, where the default takes 39
 # Each line is a place and the id of the process that has it now: ids of the dead may be another's by then.
 END_ALL = """
 while read -r place pid; do eval "pid_$place=$pid"; done
@@ -83,7 +84,7 @@ class Cluster:
 
     @property
     def urls(self) -> str:
-        return ",".join(node.home.url for node in self.nodes)
+        return ",".join(f"{node.home.url}?heartbeat={HEARTBEAT_S}" for node in self.nodes)
 
     async def __aenter__(self) -> Self:
         first = self.nodes[0]

@@ -7,6 +7,7 @@ import aio_pika
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError
 
 from consumers.messages import EVENTS, Message
 from tests.faults.cluster import Cluster
@@ -72,21 +73,20 @@ class Installation:
         found: set[str] = set()
 
         async def all_of_them() -> bool:
-            found.update(await self._taken())
+            with suppress(AMQPError):  # what RabbitMQ 4.3 answers while the queue has no leader
+                await self._take_into(found)
             return found >= calls.keys()
 
-        # A replica that lost its leader may wait out a heartbeat before it knows: 39 s, and a reconnect after it.
+        # A replica that lost its leader may wait out the heartbeats before it knows, and a reconnect after them.
         await eventually(all_of_them, 110)
 
-    async def _taken(self) -> list[str]:
+    async def _take_into(self, found: set[str]) -> None:
         node = next(each for each in self._cluster.nodes if each.is_running)
         async with await aio_pika.connect(node.home.url) as connection:
             waiting = await (await connection.channel()).get_queue("calls.postcall", ensure=False)
-            taken = []
             while message := await waiting.get(fail=False, timeout=10):
-                taken.append(str(message.correlation_id))
+                found.add(str(message.correlation_id))
                 await message.ack()
-            return taken
 
 
 def _sign(_method: str, _url: str, _body: bytes) -> dict[str, str]:
@@ -123,11 +123,9 @@ async def test_26_a_publisher_that_begins_while_there_is_no_leader_is_not_refuse
     await publisher.session.ready.wait()
 
     await cluster.kill(leader)
-    with pytest.raises(PublishFailed):
-        await publisher.publish(NOTIFICATION)
 
     async def takes() -> bool:
-        with suppress(PublishFailed):
+        with suppress(PublishFailed):  # RabbitMQ 3.10 refuses the first, 4.3 keeps it until there is a leader
             await publisher.publish(NOTIFICATION)
             return True
         return False

@@ -93,7 +93,7 @@ async def test_8_a_broker_that_does_not_speak_tls_is_told_in_words(
 
     enricher = start_process(AFTERCALL, "consume", "enrich", environment=environment | own)
 
-    await enricher.wait_for_line("TLS with the broker failed: check its certificate and the scheme")
+    await enricher.wait_for_line("TLS with the broker: it speaks no TLS there: check port and scheme")
     await enricher.wait_for_url(f"http://127.0.0.1:{probes}/readyz", status=503)
 
 

@@ -169,7 +169,7 @@ def test_what_fast_parsers_refuse_spoils_no_other_call(odd: bytes) -> None:
         assert json.loads(report_of(found))["message"]["call"]["name"] == "\N{GRINNING FACE}"
 
 
-@pytest.mark.parametrize("body", [b"", b"[", b"{}", b"null", b"<html>", b"[" * 100_000 + b"]" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"[", b"{}", b"null", b"<html>", b"[" * 1_000_000 + b"]" * 1_000_000])
 def test_what_is_no_list_is_unreadable(body: bytes) -> None:
     with pytest.raises(CallUnreadable):
         read_list(body)

@@ -65,7 +65,7 @@ class SpoolFile:
             self._inode = path.stat().st_ino
             self._seen = self._version()
             self.recount()
-        except sqlite3.Error:
+        except (sqlite3.Error, OSError):
             self._connection.close()
             raise
 
