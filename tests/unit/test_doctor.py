@@ -9,6 +9,7 @@ from worker.operate.doctor import (
     of_clock,
     of_consumers,
     of_dead,
+    of_guest,
     of_key,
     of_ledger,
     of_nodes,
@@ -163,6 +164,13 @@ def test_a_clock_is_judged_by_vapis(skews_s: list[float], status: str) -> None:
     assert of_clock(skews_s).status == status
 
 
+def test_a_clock_by_which_signed_webhooks_are_too_old_is_a_failure() -> None:
+    finding = of_clock([3600.0], tolerance_s=300)
+
+    told = "it is 3600 s off, and signed webhooks are refused beyond 300 s"
+    assert (finding.status, finding.detail) == ("fail", told)
+
+
 def test_a_clock_says_which_way_it_is_off() -> None:
     assert "90 s behind Vapi's" in of_clock([-90.0]).detail
 
@@ -192,3 +200,16 @@ def test_the_endpoint_is_known_by_its_answer_to_a_get() -> None:
     assert of_public_url("https://a/webhooks/vapi", 405, "").status == "ok"
     assert of_public_url("https://a/webhooks/vapi", 404, "").status == "fail"
     assert "no route" in of_public_url("https://a/webhooks/vapi", 0, "no route").detail
+
+
+def test_the_user_of_a_role_is_to_have_the_rights_of_its_role() -> None:
+    fine = of_rights([], user="aftercall-operator", vhost="/", may_lack=[], role="operator")
+    assert (fine.status, "its role (operator)" in fine.detail) == ("ok", True)
+    lacking = of_rights(["publish to calls"], user="aftercall-operator", vhost="/", may_lack=[], role="operator")
+    assert (lacking.status, "aftercall topology export --users" in lacking.mend) == ("fail", True)
+
+
+def test_guest_elsewhere_is_a_warning_where_it_is_allowed() -> None:
+    (finding,) = of_guest(["rabbit"])
+    assert (finding.status, "at rabbit" in finding.detail) == ("warn", True)
+    assert not [*of_guest([])]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.settings import SettingsError, load
+from worker.settings import SettingsError, load, require
 from worker.settings.expected import expected
 from worker.settings.reading import FIELDS
 
@@ -38,6 +38,22 @@ def test_a_file_that_holds_no_such_value_is_not_quoted(tmp_path: Path) -> None:
         load({"AFTERCALL_PREFETCH_FILE": str(tmp_path / "prefetch")}, tmp_path)
 
     assert caught.value.problems == ("AFTERCALL_PREFETCH: what its file holds is not a whole number from 1 to 2000",)
+
+
+def test_a_folder_in_the_place_of_a_file_is_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"AFTERCALL_AMQP_URL_FILE: {tmp_path} cannot be read: Is a directory"):
+        load({"AFTERCALL_AMQP_URL_FILE": str(tmp_path)}, tmp_path)
+
+
+def test_an_empty_file_is_told_apart_from_a_value_that_is_not_set(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    of_key = f"AFTERCALL_VAPI_API_KEY is not set: {empty} is empty: it is the private key of your account"
+
+    with pytest.raises(SettingsError, match=of_key):
+        require(load({"AFTERCALL_VAPI_API_KEY_FILE": str(empty)}, tmp_path), vapi=True)
+    with pytest.raises(SettingsError, match=f"AFTERCALL_AMQP_URL is not set: {empty} is empty"):
+        load({"AFTERCALL_AMQP_URL_FILE": str(empty)}, tmp_path)
 
 
 def test_a_file_that_is_not_there_is_told_in_words(tmp_path: Path) -> None:

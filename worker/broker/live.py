@@ -5,6 +5,7 @@ Source: https://www.rabbitmq.com/docs/http-api-reference
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -16,8 +17,10 @@ import msgspec
 from yarl import URL
 
 from worker.broker.topology import Binding, Exchange, Queue, Topology
+from worker.clients.tls import context_of
 from worker.operate.words import in_words
 from worker.settings import Settings
+from worker.settings.tls import NAMES, tls_files_of
 
 T = TypeVar("T")
 HTTP_S: Final = 4.0
@@ -100,7 +103,7 @@ async def compare(topology: Topology, settings: Settings) -> Comparison:
     """
     url, vhost = management_of(settings)
     try:
-        async with _session(url) as session:
+        async with _session(url, context_of(tls_files_of(str(url)))) as session:
             live, unknown = await _read(session, quote(vhost, safe=""), topology)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
         raise ManagementUnavailable(f"at {url.host}:{url.port}: {in_words(error)}") from error
@@ -111,11 +114,12 @@ def management_of(settings: Settings) -> tuple[URL, str]:
     """The root of the management API, user and password within, and the name of the virtual host.
 
     `AFTERCALL_AMQP_MANAGEMENT_URL`, else the host of the first AMQP URL at the plugin's own port; the user of the AMQP
-    URL serves both. Over TLS where AMQP is, since the password goes along.
+    URL serves both. Over TLS where AMQP is, since the password goes along, and with the files that are named there.
     """
     amqp = URL(settings.amqp_url.each()[0])
     scheme, port = PORTS.get(amqp.scheme, PORTS["amqp"])
-    url = URL.build(scheme=scheme, host=amqp.host or "127.0.0.1", port=port)
+    files = {name: amqp.query[name] for name in NAMES if name in amqp.query}
+    url = URL.build(scheme=scheme, host=amqp.host or "127.0.0.1", port=port, query=files)
     if settings.amqp_management_url:
         url = URL(settings.amqp_management_url.reveal())
     if url.user is None:
@@ -231,10 +235,11 @@ def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _session(url: URL) -> aiohttp.ClientSession:
+def _session(url: URL, context: ssl.SSLContext) -> aiohttp.ClientSession:
     login = aiohttp.encode_basic_auth(url.user or "", url.password or "")
     return aiohttp.ClientSession(
         url.with_user(None).with_query(None).joinpath("api/"),
+        connector=aiohttp.TCPConnector(ssl=context),
         headers={"Authorization": login},
         timeout=aiohttp.ClientTimeout(total=HTTP_S, sock_connect=CONNECT_S),
     )

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from worker.broker.session import explain, told_as_closed, where
+from worker.broker.dial import dial, where
+from worker.broker.session import explain, told_as_closed
 from worker.settings import Secret
 
 CONNECT_S: Final = 8.0
@@ -51,7 +51,7 @@ async def _connect(urls: Sequence[str]) -> AbstractConnection:
     for url in urls:
         try:
             async with asyncio.timeout(CONNECT_S / len(urls)):
-                return await aio_pika.connect(url, client_properties={"connection_name": "aftercall command"})
+                return await dial(url, "command")
         except (AMQPError, OSError) as error:
             troubles.append(f"{where(url)}: {explain(error)}")
     raise BrokerAway("; ".join(troubles))

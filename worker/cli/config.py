@@ -60,7 +60,7 @@ def _meaning(annotated: Any) -> str:
 def rows_of(settings: Settings) -> Iterator[Row]:
     """Each setting under the key that sets it, as JSON has it; those of further accounts, and the tables, come last."""
     values = asdict(settings)
-    accounts, bindings = values.pop("accounts"), values.pop("bindings")
+    accounts, bindings, _ = (values.pop(name) for name in ("accounts", "bindings", "given"))
     keys = {name: f"{PREFIX}{name.upper()}" for name in values}
     yield from ((keys[name], _shown(name, value)) for name, value in values.items() if keys[name] in FIELDS)
     for account in accounts:

@@ -1,6 +1,7 @@
 """`aftercall doctor`: asks all that an installation rests on, and shows what is wrong with it and how to mend it."""
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -62,12 +63,18 @@ async def examine(settings: Settings, public_url: str) -> list[Finding]:
         *at_broker,
         *at_spool,
         *in_ledger,
-        of_clock(sent.skews_s),
+        of_clock(sent.skews_s, _tolerance_s(settings)),
         *_secrets(settings),
         *sent.findings,
         *public,
         *in_crm,
     ]
+
+
+def _tolerance_s(settings: Settings) -> float:
+    """How far off this clock may be before some account's webhooks are refused."""
+    plans = [each.hmac for each in settings.accounts if each.webhook_auth == "hmac" and not each.is_insecure]
+    return min((plan.tolerance_s for plan in plans if plan.include_timestamp), default=math.inf)
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ from typing import Final
 
 import aiohttp
 import msgspec
-from aio_pika import connect
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
@@ -18,10 +17,12 @@ from consumers.outcomes import DatabaseAway
 from worker.broker import live
 from worker.broker.comparing import compared
 from worker.broker.counts import Count, counts
+from worker.broker.dial import dial, where
 from worker.broker.reach import BrokerAway, reached
 from worker.broker.rights import DECLARE, refused_rights
-from worker.broker.session import explain, where
+from worker.broker.session import explain
 from worker.broker.topology import enrich_queue, subscriber_queue, topology_of
+from worker.broker.users import users_of
 from worker.clients.ledger.ledger import Ledger
 from worker.clients.vapi import vapi_session
 from worker.clients.vapi_account import Answer, ask, ask_url
@@ -33,6 +34,7 @@ from worker.operate.doctor import (
     Reached,
     of_consumers,
     of_dead,
+    of_guest,
     of_key,
     of_ledger,
     of_nodes,
@@ -44,6 +46,7 @@ from worker.operate.doctor import (
 from worker.operate.sender import PATHS, Here, Kind, Sender, of_senders, read_senders
 from worker.settings import Account, Settings, SettingsError
 from worker.settings.fields import DEFAULT_ACCOUNT, key_of
+from worker.settings.guests import GUEST, guest_abroad
 
 ROUND_S: Final = 10.0
 MANAGEMENT_S: Final = 7.0
@@ -99,7 +102,7 @@ def _here(account: Account, settings: Settings, public_url: str) -> Here:
         paths=own,
         others=tuple(path for each in paths.values() for path in each),
         public_url=_public_url_of(account.name, public_url),
-        base_url=account.vapi_base_url.rstrip("/"),
+        base_url=account.vapi_root,
         key=key_of(account.name, "VAPI_API_KEY"),
         is_insecure=account.is_insecure,
         takes_any_address=not settings.webhook_allow,
@@ -150,7 +153,7 @@ async def broker_round(settings: Settings, vapi: Awaitable[Sent]) -> list[Findin
     comparing = asyncio.ensure_future(_topology(settings))
     try:
         async with asyncio.timeout(ROUND_S), reached(settings.amqp_url) as connection:
-            findings.append(await _rights(connection, settings))
+            findings += [await _rights(connection, settings), *of_guest(guest_abroad(settings.amqp_url))]
             topology = topology_of(settings)
             found = await counts(connection, (queue.name for queue in topology.queues))
     except (BrokerAway, TimeoutError) as error:
@@ -163,7 +166,7 @@ async def broker_round(settings: Settings, vapi: Awaitable[Sent]) -> list[Findin
 async def _node(url: str) -> Reached:
     try:
         async with asyncio.timeout(NODE_S):
-            connection = await connect(url, client_properties={"connection_name": "aftercall doctor"})
+            connection = await dial(url, "doctor")
     except (AMQPError, OSError) as error:
         return Reached(where(url), trouble=explain(error))
     properties = getattr(getattr(connection.transport, "connection", None), "server_properties", None) or {}
@@ -175,9 +178,11 @@ async def _node(url: str) -> Reached:
 
 async def _rights(connection: AbstractConnection, settings: Settings) -> Finding:
     amqp = URL(settings.amqp_url.each()[0])
-    refused = await refused_rights(connection, topology_of(settings))
+    topology, name = topology_of(settings), amqp.user or GUEST
+    role = next((user for user in users_of(topology).values() if user.name == name), None)
+    refused = await refused_rights(connection, topology, role)
     may_lack = [DECLARE] if settings.topology == "check" else []
-    return of_rights(refused, user=amqp.user or "guest", vhost=live.vhost_of(amqp), may_lack=may_lack)
+    return of_rights(refused, user=name, vhost=live.vhost_of(amqp), may_lack=may_lack, role=role.role if role else "")
 
 
 async def _topology(settings: Settings) -> list[Finding]:

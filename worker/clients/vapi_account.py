@@ -10,9 +10,11 @@ from yarl import URL
 
 from consumers.enrich import CallUnreadable
 from consumers.tolerant_json import NotJson, parse
+from worker.clients.tls import TlsFileUnusable, followed_context
 from worker.clients.vapi_http import read_body
 from worker.operate.words import in_words
 from worker.settings import Account
+from worker.settings.tls import NO_FILES, TlsFiles, tls_files_of
 
 ASK_S: Final = 6.0
 BODY_MAX_BYTES: Final = 2**26
@@ -30,16 +32,18 @@ class Answer(msgspec.Struct, frozen=True):
 async def ask(account: Account, http: aiohttp.ClientSession, path: str) -> Answer:
     """GET a path of the account's API, once. Raises nothing of the network's."""
     key = account.vapi_api_key.reveal()
-    url = URL(account.vapi_base_url.rstrip("/") + path, encoded=True)
-    return await ask_url(http, url, {"Authorization": f"Bearer {key}"})
+    url = URL(account.vapi_root + path, encoded=True)
+    return await ask_url(http, url, {"Authorization": f"Bearer {key}"}, tls_files_of(account.vapi_base_url))
 
 
-async def ask_url(http: aiohttp.ClientSession, url: URL, headers: dict[str, str] | None = None) -> Answer:
+async def ask_url(
+    http: aiohttp.ClientSession, url: URL, headers: dict[str, str] | None = None, tls: TlsFiles = NO_FILES
+) -> Answer:
     """GET a URL, once, without following redirects. Raises nothing of the network's."""
     began = time.time()
-    timeout = aiohttp.ClientTimeout(total=ASK_S)
+    given: Any = {"headers": headers, "allow_redirects": False, "timeout": aiohttp.ClientTimeout(total=ASK_S)}
     try:
-        async with http.get(url, headers=headers, allow_redirects=False, timeout=timeout) as answer:
+        async with http.get(url, ssl=followed_context(tls), **given) as answer:
             skew_s = _skew_s(answer.headers.get("Date", ""), (began + time.time()) / 2)
             return _read(answer.status, await read_body(answer, BODY_MAX_BYTES), str(url.host), skew_s)
     except TimeoutError:
@@ -48,7 +52,7 @@ async def ask_url(http: aiohttp.ClientSession, url: URL, headers: dict[str, str]
         return Answer(0, trouble=f"{url.host} answers, but its answer was cut off")
     except CallUnreadable as error:
         return Answer(0, trouble=str(error))
-    except (aiohttp.ClientError, ValueError) as error:
+    except (aiohttp.ClientError, TlsFileUnusable, ValueError) as error:
         return Answer(0, trouble=f"{url.host} cannot be reached: {in_words(error)}")
 
 

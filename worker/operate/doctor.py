@@ -1,5 +1,6 @@
 """What the doctor makes of what it was told of an installation: findings, each with its mend. Nothing is asked here."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
@@ -12,6 +13,7 @@ OLDEST: Final = (3, 10)
 RECOMMENDED: Final[Mapping[tuple[int, int], int]] = {(4, 2): 7, (4, 3): 4}
 SKEW_MAX_S: Final = 30.0
 SHOWN_MAX: Final = 10
+EXPORT: Final = "what `aftercall topology export --users` writes for"
 DECLARES: Final = ": `aftercall topology apply` declares it"
 ENRICH: Final = "calls.enrich."
 
@@ -65,14 +67,24 @@ def _of_version(node: Reached) -> Finding:
     return Finding("broker", "ok", told)
 
 
-def of_rights(refused: Sequence[str], *, user: str, vhost: str, may_lack: Sequence[str]) -> Finding:
-    """What the user may not do; `may_lack` are rights that these settings do not need."""
+def of_rights(refused: Sequence[str], *, user: str, vhost: str, may_lack: Sequence[str], role: str = "") -> Finding:
+    """What the user may not do; `may_lack` are rights that these settings do not need, `role` whose user it is."""
     lacking = [right for right in refused if right not in may_lack]
     if not lacking:
         note = f", except {', '.join(refused)}, which AFTERCALL_TOPOLOGY=check can do without" if refused else ""
-        return Finding("permissions", "ok", f"user {user} has what an installation needs{note}")
+        what = f"its role ({role})" if role else "an installation"
+        return Finding("permissions", "ok", f"user {user} has what {what} needs{note}")
+    if role:
+        return Finding("permissions", "fail", f"user {user} may not {_some(lacking)}", f"import {EXPORT} {role}")
     mend = f"rabbitmqctl set_permissions -p {vhost} {user} '^calls' '^calls' '^calls' (or the rights of its role alone)"
     return Finding("permissions", "fail", f"user {user} may not {_some(lacking)}", mend)
+
+
+def of_guest(hosts: Sequence[str]) -> Iterator[Finding]:
+    """Whether anyone could log in as we do: `hosts` are brokers elsewhere that take the user guest."""
+    if hosts:
+        mend = "name a user of its own in AFTERCALL_AMQP_URL, and delete guest: rabbitmqctl delete_user guest"
+        yield Finding("permissions", "warn", f"the user is guest, which everybody knows, at {', '.join(hosts)}", mend)
 
 
 def of_topology(differences: Sequence[str], not_compared: Sequence[str], mend: str) -> Iterator[Finding]:
@@ -177,11 +189,17 @@ def of_ledger(found: int, wanted: int) -> Finding:
     return Finding("ledger", "warn", told, "start `aftercall consume ledger` (or `aftercall all`), which brings it up")
 
 
-def of_clock(skews_s: Sequence[float]) -> Finding:
-    """Whether this machine's clock is right, by the times of Vapi's answers: ours minus theirs."""
+def of_clock(skews_s: Sequence[float], tolerance_s: float = math.inf) -> Finding:
+    """Whether this machine's clock is right, by the times of Vapi's answers: ours minus theirs.
+
+    `tolerance_s` is how far off the time of a signed webhook may be.
+    """
     if not skews_s:
         return Finding("clock", "warn", "not checked: no answer of Vapi has told the time", "check `timedatectl`")
     skew_s = min(skews_s, key=abs)
+    if abs(skew_s) > tolerance_s:
+        told = f"it is {abs(skew_s):.0f} s off, and signed webhooks are refused beyond {tolerance_s:.0f} s"
+        return Finding("clock", "fail", told, "synchronise it: timedatectl set-ntp true")
     if abs(skew_s) > SKEW_MAX_S:
         told = f"it is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} Vapi's: deadlines and ages are off"
         return Finding("clock", "warn", told, "synchronise it: timedatectl set-ntp true")

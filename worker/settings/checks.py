@@ -1,6 +1,6 @@
 """What single values of the settings cannot tell: how they fit together."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from consumers.alerts.table import Alerts
 from worker.settings.credentials import problems_of
 from worker.settings.fields import PREFIX, SUBSCRIBERS, Account, key_of
+from worker.settings.guests import guest_abroad
 from worker.settings.secret import Secret, key_of_base64
+from worker.settings.tls import OF_AMQP, problems_of_parameters
 
 ADDRESSES: Final = ("amqp_url", "ledger_url")
 NETWORKS: Final = ("webhook_allow", "webhook_trusted_proxies")
@@ -18,6 +20,8 @@ def check(plain: dict[str, Any], accounts: tuple[Account, ...]) -> list[str]:
     """What single values cannot tell."""
     checks: tuple[Callable[[], Iterable[str]], ...] = (
         lambda: _check_amqp_url(plain.get("amqp_url")),
+        lambda: _check_parameters(plain, accounts),
+        lambda: _check_guest(plain.get("amqp_url"), is_allowed=plain.get("amqp_allow_guest", False)),
         lambda: _check_management_url(plain.get("amqp_management_url")),
         lambda: (problem for name in ADDRESSES for problem in _check_address(name, plain.get(name))),
         lambda: (problem for name in NETWORKS for problem in _check_networks(name, plain.get(name, ()))),
@@ -32,14 +36,34 @@ def check(plain: dict[str, Any], accounts: tuple[Account, ...]) -> list[str]:
 
 def _check_amqp_url(urls: Secret | None) -> Iterable[str]:
     schemes = ("amqp://", "amqps://")
-    if urls is not None and not (urls.each() and all(url.startswith(schemes) for url in urls.each())):
+    if urls is not None and not urls:
+        yield f"AFTERCALL_AMQP_URL {urls.unset}: it is the address of the broker"
+    elif urls is not None and not (urls.each() and all(url.startswith(schemes) for url in urls.each())):
         yield "AFTERCALL_AMQP_URL: one address or several, each beginning with amqp:// or amqps://"
+
+
+def _check_guest(urls: Secret | None, *, is_allowed: bool) -> Iterable[str]:
+    if urls is None or is_allowed or any(_check_amqp_url(urls)) or not all(map(_is_readable, urls.each())):
+        return
+    if hosts := guest_abroad(urls):
+        told = f"AFTERCALL_AMQP_URL: the user guest is for a broker on this machine, not for {', '.join(hosts)}"
+        yield f"{told}: name another user, or allow it (AFTERCALL_AMQP_ALLOW_GUEST=true)"
 
 
 def _check_management_url(url: Secret | None) -> Iterable[str]:
     schemes = ("http://", "https://")
     if url and not (url.reveal().startswith(schemes) and _is_readable(url.reveal(), needs_host=True)):
         yield "AFTERCALL_AMQP_MANAGEMENT_URL: the address of RabbitMQ's management API reads http://host:15672"
+
+
+def _check_parameters(plain: dict[str, Any], accounts: tuple[Account, ...]) -> Iterator[str]:
+    """The parameters of URLs: which files TLS is to use, and what else an AMQP URL may say."""
+    for url in plain.get("amqp_url", Secret()).each():
+        yield from problems_of_parameters("AFTERCALL_AMQP_URL", url, OF_AMQP)
+    management = plain.get("amqp_management_url", Secret()).reveal()
+    yield from problems_of_parameters("AFTERCALL_AMQP_MANAGEMENT_URL", management)
+    for account in accounts:
+        yield from problems_of_parameters(key_of(account.name, "VAPI_BASE_URL"), account.vapi_base_url)
 
 
 def _check_address(name: str, urls: Secret | None) -> Iterable[str]:

@@ -74,6 +74,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     archive_keep_s: int = 0
 
     @property
+    def vapi_root(self) -> str:
+        """The base URL to put a path behind: without its parameters, which name files of TLS, and the last slash."""
+        return self.vapi_base_url.partition("?")[0].rstrip("/")
+
+    @property
     def is_insecure(self) -> bool:
         """Whether the check of webhooks is switched off by the one word `insecure`."""
         return self.webhook_secrets.each() == ("insecure",)
@@ -82,17 +87,21 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The effective settings of one process. A field `x` is the key `AFTERCALL_X`."""
 
-    amqp_url: Annotated[Secret, Meta(description="the broker; several, comma-separated, for a cluster")] = Secret(
-        "amqp://guest:guest@127.0.0.1:5672/"
-    )
+    amqp_url: Annotated[
+        Secret,
+        Meta(description="the broker; several, comma-separated, for a cluster; TLS: `amqps://…?cafile=/ca.pem`"),
+    ] = Secret("amqp://guest:guest@127.0.0.1:5672/")
+    amqp_allow_guest: Annotated[
+        bool, Meta(description="let the user `guest` use a broker that is not on this machine")
+    ] = False
     amqp_management_url: Annotated[
         Secret,
         Meta(description="RabbitMQ's management API; if empty, port 15672 (15671 with TLS) of the broker"),
     ] = Secret()
     vapi_api_key: Annotated[Secret, Meta(description="private key")] = Secret()
-    vapi_base_url: Annotated[str, Meta(description="EU: `https://api.eu.vapi.ai`", pattern="^https?://")] = (
-        "https://api.vapi.ai"
-    )
+    vapi_base_url: Annotated[
+        str, Meta(description="EU: `https://api.eu.vapi.ai`; `?cafile=` as above", pattern="^https?://")
+    ] = "https://api.vapi.ai"
     vapi_rate: Annotated[float, Meta(description="requests a second, per process and account", gt=0)] = 5.0
     crm_token: Annotated[Secret, Meta(description="HubSpot: the token of a private app, or a service key")] = Secret()
     crm_base_url: Annotated[str, Meta(description="HubSpot's API", pattern="^https?://")] = "https://api.hubapi.com"
@@ -147,7 +156,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     emit_after_s: Annotated[Seconds, Meta(description="an incomplete call goes out this long after its end")] = 900
     sweep_every_s: Annotated[Seconds, Meta(description="between two sweeps")] = 300
     sweep_grace_s: Annotated[Seconds, Meta(description="how long a webhook may take before the sweep looks")] = 120
-    prefetch: Annotated[int, Meta(description="deliveries in hand per queue and process", ge=1, le=2000)] = 32
+    prefetch: Annotated[
+        int,
+        Meta(
+            description="deliveries in hand per queue and process; unless set, the enricher's follow latency and rate",
+            ge=1,
+            le=2000,
+        ),
+    ] = 32
     retry_tiers_s: Annotated[tuple[Seconds, ...], Meta(description="the waits between attempts", min_length=1)] = (
         *(5, 30, 120, 600, 3600, 21600),
     )
@@ -179,6 +195,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[Account, ...] = ()
     bindings: dict[str, tuple[str, ...]] = {}
     """The subscribers of `[subscribers.<name>]`, each with its binding patterns."""
+    given: frozenset[str] = frozenset()
+    """The keys that were set, as fields are called: what follows from something else otherwise does not then."""
 
     @property
     def keeps_ledger(self) -> bool:

@@ -35,7 +35,7 @@ SERVICE_LINK: Final = re.compile(r"AFTERCALL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_
 FIELDS: Final[dict[str, FieldInfo]] = {
     f"{PREFIX}{field.name.upper()}": field
     for field in fields(Settings)
-    if field.name not in ("accounts", "bindings", *SECTIONS)
+    if field.name not in ("accounts", "bindings", "given", *SECTIONS)
 }
 FROM_KUBERNETES: Final = (
     "Kubernetes set it for a Service of that name: put `enableServiceLinks: false` into the pod's spec"
@@ -70,7 +70,7 @@ def load(environ: Mapping[str, str], folder: Path = Path()) -> Settings:
     problems += check({**plain, **tables}, accounts)
     if problems:
         raise SettingsError(problems)
-    return Settings(**plain, **tables, accounts=accounts, bindings=bindings)
+    return Settings(**plain, **tables, accounts=accounts, bindings=bindings, given=frozenset(plain))
 
 
 def require(settings: Settings, *, webhook: bool = False, vapi: bool = False) -> None:
@@ -79,9 +79,10 @@ def require(settings: Settings, *, webhook: bool = False, vapi: bool = False) ->
     for account in settings.accounts:
         if webhook and not account.webhook_secrets.each():
             hint = "set the secret that Vapi sends, or `insecure` to accept anything from anyone"
-            problems.append(f"{key_of(account.name, 'WEBHOOK_SECRETS')} is not set: {hint}")
+            problems.append(f"{key_of(account.name, 'WEBHOOK_SECRETS')} {account.webhook_secrets.unset}: {hint}")
         if vapi and not account.vapi_api_key:
-            problems.append(f"{key_of(account.name, 'VAPI_API_KEY')} is not set: it is the private key of your account")
+            key, unset = key_of(account.name, "VAPI_API_KEY"), account.vapi_api_key.unset
+            problems.append(f"{key} {unset}: it is the private key of your account")
     if problems:
         raise SettingsError(problems)
 

@@ -34,6 +34,11 @@ class Secret:
             self._follow(self._path)
         return self._text
 
+    @property
+    def unset(self) -> str:
+        """How to say that there is no value: an empty file is another trouble than none."""
+        return f"is not set: {self._path} is empty" if self._path else "is not set"
+
     def each(self) -> tuple[str, ...]:
         """The comma-separated values in it, blanks dropped: two while one is being rotated."""
         return tuple(part for part in map(str.strip, self.reveal().split(",")) if part)

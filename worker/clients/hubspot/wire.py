@@ -13,6 +13,7 @@ from consumers.tolerant_json import NotJson, dump, parse
 from worker.clients.hubspot.answers import Answer
 from worker.clients.vapi_http import asked_wait_s, read_body
 from worker.operate.telemetry import CRM_REQUEST_SECONDS, CRM_REQUESTS, status_label
+from worker.operate.words import in_words
 from worker.settings import Account
 
 
@@ -76,7 +77,7 @@ class Wire:
             status = "timeout"
             raise Passing(ApiUnavailable("HubSpot does not answer in time")) from error
         except (aiohttp.ClientError, CallUnreadable) as error:
-            raise Passing(ApiUnavailable(f"HubSpot cannot be reached: {error or type(error).__name__}")) from error
+            raise Passing(ApiUnavailable(f"HubSpot cannot be reached: {in_words(error)}")) from error
         except ValueError as error:
             raise WrongToken(f"no header can carry the token of account {self._account.name}: check it") from error
         finally:

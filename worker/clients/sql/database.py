@@ -34,6 +34,7 @@ POSTGRESQL: Final[Mapping[str, Any]] = {
 }
 ROOM_BYTES: Final = 2**23
 """What a disk that was full must have free again: the log of SQLite's writes grows to half of that."""
+CHECKED: Final = "certificate verify failed"
 OF_THE_ROW: Final = (DataError, IntegrityError, OverflowError, UnicodeError)
 """What a database says of one row, or its driver before it gets there; anything else it says concerns all of them."""
 
@@ -203,7 +204,7 @@ def _inode(url: URL) -> int:
 
 def _explanation(error: DBAPIError, url: str, schema: Schema) -> Exception:
     """What went wrong, in words an operator can act upon; neither the statement nor a password is in them."""
-    words = " ".join(str(error.orig).split())[:300]
+    words = _of_driver(" ".join(str(error.orig).split())[:400])
     where = make_url(url).render_as_string(hide_password=True)
     if "unable to open database file" in words or "readonly database" in words:
         told = f"{where} cannot be written ({words}): name a file that this user may write"
@@ -211,6 +212,12 @@ def _explanation(error: DBAPIError, url: str, schema: Schema) -> Exception:
     if "not a database" in words or "malformed" in words:
         return DatabaseAway(f"{where} is damaged ({words}): put it aside, or a backup of it in its place")
     return DatabaseAway(f"the {schema.name}'s database does not answer ({words}): check it, and {schema.key} ({where})")
+
+
+def _of_driver(words: str) -> str:
+    """The driver's words: with what it leaves out of a certificate, and without its advice not to check any."""
+    told = words.partition(" Either provide the file")[0]
+    return f"{told}: it has expired, or is of a CA that sslrootcert does not name" if told.endswith(CHECKED) else told
 
 
 def insert_into(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -12,6 +12,7 @@ from consumers.targets import Target
 from consumers.tolerant_json import NotJson, dump, parse
 from worker.clients.target.guard import PrivateAddress
 from worker.clients.vapi_http import asked_wait_s
+from worker.operate.words import why_no_tls
 
 READ_MAX_BYTES: Final = 65536
 SECRET_MIN: Final = 6
@@ -44,7 +45,7 @@ def why_not(error: aiohttp.ClientError | OSError) -> str:
         error = error.os_error
     if isinstance(error, PrivateAddress):
         return f"is not posted to: {error.strerror}"
-    told = error.strerror if isinstance(error, OSError) else ""
+    told = why_no_tls(error) or (error.strerror if isinstance(error, OSError) else "")
     return f"cannot be reached: {told or type(error).__name__}"
 
 

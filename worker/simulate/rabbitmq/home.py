@@ -5,7 +5,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -72,6 +72,8 @@ class NodeHome:
     directory: Path
     ports: Ports
     plugins: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    schedulers: int | None = 1
 
     @property
     def url(self) -> str:
@@ -110,6 +112,7 @@ class NodeHome:
 
         The names are those of RabbitMQ's configuration guide (https://www.rabbitmq.com/docs/configure).
         """
+        limit = f"+S {self.schedulers}:{self.schedulers}" if self.schedulers else ""
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
@@ -129,7 +132,7 @@ class NodeHome:
             "RABBITMQ_CONFIG_FILE": str(self.directory / "rabbitmq"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "enabled_plugins"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{limit} +sbwt none -kernel inet_dist_use_interface {{127,0,0,1}}",
             "RUNNING_UNDER_SYSTEMD": "true",  # the script then becomes the node, so that we know its process id
         }
 
@@ -144,7 +147,7 @@ class NodeHome:
         for plugin, port in (("management", self.ports.management), ("prometheus", self.ports.prometheus)):
             if f"rabbitmq_{plugin}" in self.plugins:
                 settings += [(f"{plugin}.tcp.ip", LOCALHOST), (f"{plugin}.tcp.port", port)]
-        return settings
+        return [*settings, *self.settings.items()]
 
     @property
     def _secret(self) -> str:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,8 +34,9 @@ class _PortTakenError(NoBrokerError):
 class PrivateNode:
     """One RabbitMQ node in a directory of its own, on free ports of 127.0.0.1, with its own epmd, cookie and user.
 
-    Used as `async with PrivateNode() as node`. Without a directory it has a temporary one, removed by `stop()`.
-    Whatever happens to our process, SIGKILL included, a guard ends the node and its epmd and removes what is temporary.
+    Used as `async with PrivateNode() as node`. `settings` are further lines of its rabbitmq.conf; `schedulers` is how
+    many processors it uses, None all. Without a directory it has a temporary one, removed by `stop()`. Whatever happens
+    to our process, SIGKILL included, a guard ends the node and its epmd and removes what is temporary.
     """
 
     def __init__(
@@ -43,11 +45,15 @@ class PrivateNode:
         *,
         management: bool = False,
         prometheus: bool = False,
+        settings: Mapping[str, str] | None = None,
+        schedulers: int | None = 1,
         start_within_s: float = 45.0,
     ) -> None:
         switches = {"rabbitmq_management": management, "rabbitmq_prometheus": prometheus}
         self._plugins = tuple(plugin for plugin, on in switches.items() if on)
         self._directory = directory.absolute() if directory else None
+        self._settings: Mapping[str, str] = settings or {}
+        self._schedulers = schedulers
         self._start_within_s = start_within_s
         self._server: Path
         self._home: NodeHome
@@ -100,7 +106,7 @@ class PrivateNode:
 
     async def _start_on_free_ports(self, directory: Path) -> None:
         for tries_left in reversed(range(_TRIES)):
-            self._home = NodeHome(directory, Ports.pick(), self._plugins)
+            self._home = NodeHome(directory, Ports.pick(), self._plugins, self._settings, self._schedulers)
             self._home.write()
             try:
                 await self._launch()
