@@ -11,8 +11,9 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aiohttp import web
 
+from tests.acceptance.rights import Users
 from tests.processes import AFTERCALL, RunningProcess, eventually
-from worker.simulate.rabbitmq import free_ports
+from worker.simulate.rabbitmq import Broker, free_ports
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 SECRET = "acceptance-secret"
@@ -78,10 +79,13 @@ async def vapi() -> AsyncIterator[Vapi]:
 
 
 class Installation:
-    """The roles as real processes on a broker, and a plain AMQP client beside them."""
+    """The roles as real processes on a broker, each under its own user there, and a plain AMQP client beside them."""
 
-    def __init__(self, amqp_url: str, vapi_url: str, start: Callable[..., RunningProcess]) -> None:
+    def __init__(
+        self, amqp_url: str, vapi_url: str, start: Callable[..., RunningProcess], users: Users | None = None
+    ) -> None:
         self.amqp_url = amqp_url
+        self._users = users
         self._start = start
         self.port, self._webhook_probes, self._enrich_probes = free_ports(3)
         self.environment = {
@@ -95,10 +99,19 @@ class Installation:
             "AFTERCALL_RETRY_TIERS_S": "1,2,4",
         }
 
+    def start_as(self, *before: str, command: tuple[str, ...], **environment: str) -> RunningProcess:
+        """A role behind another command, which makes it less than we are."""
+        return self._start(*before, AFTERCALL, *command, environment=self.environment | environment)
+
     def start(self, *command: str, **environment: str) -> RunningProcess:
         probes = self._enrich_probes if command[0] == "consume" else self._webhook_probes
-        settings = self.environment | {"AFTERCALL_ADMIN_PORT": str(probes)} | environment
+        settings = self.environment_of(*command, **{"AFTERCALL_ADMIN_PORT": str(probes)} | environment)
         return self._start(AFTERCALL, *command, environment=settings)
+
+    def environment_of(self, *command: str, **environment: str) -> dict[str, str]:
+        """The environment of a command: with the user of its role, where users can be made."""
+        settings = self.environment | environment
+        return settings if self._users is None else self._users.environment_of(command, settings)
 
     async def started(self, *command: str, **environment: str) -> RunningProcess:
         """The role, once it says that it is ready and, since the endpoint is without one, has its broker."""
@@ -147,5 +160,7 @@ class Installation:
 
 
 @pytest.fixture
-def installation(amqp_url: str, vapi: Vapi, start_process: Callable[..., RunningProcess]) -> Installation:
-    return Installation(amqp_url, vapi.url, start_process)
+def installation(
+    broker: Broker, amqp_url: str, vapi: Vapi, start_process: Callable[..., RunningProcess], tmp_path: Path
+) -> Installation:
+    return Installation(amqp_url, vapi.url, start_process, Users(broker.management_url or "", tmp_path))

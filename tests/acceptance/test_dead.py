@@ -28,7 +28,7 @@ async def dead(installation: Installation, *arguments: str) -> tuple[int, str, s
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=inherited | installation.environment,
+        env=inherited | installation.environment_of("dead", *arguments),
     )
     out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()

@@ -43,3 +43,37 @@ export type IPermission = Resource<"Permission", {
   permissions: { configure?: string; write?: string; read?: string };
   rabbitmqClusterReference: ClusterReference;
 }>;
+export type ITopicPermission = Resource<"TopicPermission", {
+  vhost: string;
+  userReference?: { name: string };
+  permissions: { exchange: string; write?: string; read?: string };
+  rabbitmqClusterReference: ClusterReference;
+}>;
+export type IExchange = Resource<"Exchange", {
+  name: string;
+  vhost?: string;
+  type?: "topic" | "direct" | "fanout" | "headers";
+  durable?: boolean;
+  autoDelete?: boolean;
+  arguments?: Record<string, string | number>;
+  rabbitmqClusterReference: ClusterReference;
+}>;
+export type IQueue = Resource<"Queue", {
+  name: string;
+  vhost?: string;
+  type?: "quorum" | "classic" | "stream";
+  durable?: boolean;
+  autoDelete?: boolean;
+  arguments?: Record<string, string | number>;
+  deletionPolicy?: DeletionPolicy;
+  rabbitmqClusterReference: ClusterReference;
+}>;
+export type IBinding = Resource<"Binding", {
+  vhost?: string;
+  source?: string;
+  destination?: string;
+  destinationType?: "queue" | "exchange";
+  routingKey?: string;
+  arguments?: Record<string, string | number>;
+  rabbitmqClusterReference: ClusterReference;
+}>;

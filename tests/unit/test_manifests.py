@@ -9,7 +9,8 @@ import pytest
 from tests.deployed import settings_of
 from tests.kubernetes import WORKLOADS, Resource, of_kind, ours, overlay_of, pod_of, rendered
 from worker.broker.topology import enrich_queue, topology_of
-from worker.settings import Settings
+from worker.broker.users import users_of
+from worker.settings import Settings, load
 
 OVERLAYS = ("overlays/dev", "overlays/prod")
 overlay = pytest.mark.parametrize("folder", OVERLAYS)
@@ -207,6 +208,22 @@ def test_the_operators_never_delete_calls_and_the_user_may_do_what_the_roles_do(
     assert not of_kind(resources, "Queue", "Exchange", "Binding"), "the job declares them"
     for pattern in of_kind(resources, "Permission")["aftercall"]["spec"]["permissions"].values():
         assert all(re.search(pattern, each.name) for each in (*topology.exchanges, *topology.queues))
+
+
+def test_each_role_may_have_a_user_of_its_own(tmp_path: Path) -> None:
+    roles = ("postcall", "crm", "forward", "alerts", "broker-users")
+    workloads = ours(overlay_of(tmp_path, *roles)).values()
+    mounted = {
+        component_of(workload): volume["secret"]["items"][0]["key"]
+        for workload in workloads
+        for volume in pod_of(workload)["volumes"]
+        if "secret" in volume
+    }
+
+    named = {"endpoint": "webhook", "enricher": "enrich"}
+    assert mounted == {name: f"amqp-url-{named.get(name, name)}" for name in mounted}
+    users = users_of(topology_of(load({"AFTERCALL_SUBSCRIBERS": "ledger,postcall,crm,forward,alerts"}, tmp_path)))
+    assert {key.removeprefix("amqp-url-") for key in mounted.values()} <= users.keys()
 
 
 def test_the_secret_store_gives_every_key_that_is_mounted() -> None:

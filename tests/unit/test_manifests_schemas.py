@@ -1,10 +1,16 @@
 import copy
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.kubernetes import K8S, mistakes, of_kind, overlay_of, pod_of, rendered
 from tests.node import MANIFESTS
+from worker.broker.operator import as_yaml, resources
+from worker.broker.topology import topology_of
+from worker.broker.users import users_of
+from worker.settings import load
 
 pytestmark = pytest.mark.skipif(not (MANIFESTS / "node_modules").exists(), reason="`make node` brings the types")
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
@@ -23,6 +29,18 @@ def test_every_component_fits_the_base_alone(tmp_path: Path) -> None:
 
     assert made
     assert not mistakes(made, tmp_path)
+
+
+def test_what_is_exported_for_the_topology_operator_is_as_it_has_it(tmp_path: Path) -> None:
+    topology = topology_of(load({"AFTERCALL_VAPI_API_KEY": "k"}, tmp_path))
+    written = as_yaml(resources(topology, users_of(topology).values(), "aftercall", "rabbitmq"))
+    exported = list(yaml.safe_load_all(written))
+
+    assert {each["spec"]["deletionPolicy"] for each in exported if each["kind"] == "Queue"} == {"retain"}
+    names = [(each["kind"], each["metadata"]["name"]) for each in exported]
+    assert len(names) == len(set(names))
+    assert all(re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", name) for _, name in names)
+    assert not mistakes(exported, tmp_path)
 
 
 def test_mistakes_are_found_whoever_the_resource_belongs_to(tmp_path: Path) -> None:

@@ -202,9 +202,9 @@ def test_one_policy_on_many_queues_is_one_difference_that_names_them(topology: T
     ("amqp", "given", "expected", "vhost"),
     [
         ("amqp://u:p@rabbit/", "", "http://u:p@rabbit:15672", "/"),
-        ("amqp://u:p@rabbit:5673/calls,amqp://other", "", "http://u:p@rabbit:15672", "calls"),
+        ("amqp://u:p@rabbit:5673/calls,amqp://u:p@other", "", "http://u:p@rabbit:15672", "calls"),
         ("amqps://u:p%40@rabbit/a%2Fb", "", "https://u:p%40@rabbit:15671", "a/b"),
-        ("amqp://rabbit", "", "http://guest:guest@rabbit:15672", "/"),
+        ("amqp://localhost", "", "http://guest:guest@localhost:15672", "/"),
         ("amqp://u:p@rabbit/", "https://m.example/rabbit", "https://u:p@m.example/rabbit", "/"),
         ("amqp://u:p@rabbit/", "http://admin:s@m.example:1", "http://admin:s@m.example:1", "/"),
     ],

@@ -16,27 +16,36 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelClosed
 
 from consumers.messages import DEAD, ENRICH, EVENTS, UNROUTED
 from worker.broker.topology import Exchange, Topology
+from worker.broker.users import Right, User
 
 STEP_S: Final = 5.0
 DECLARE: Final = "declare exchanges and queues"
 Attempt = Callable[[Underlay], Awaitable[object]]
 
 
-async def refused_rights(connection: AbstractConnection, topology: Topology) -> list[str]:
+async def refused_rights(connection: AbstractConnection, topology: Topology, user: User | None = None) -> list[str]:
     """Each thing that this user may not do, in words that follow "may not". Raises `AMQPError` and `OSError`.
 
-    What is missing on the broker is passed over: that is the topology's trouble.
+    What is missing on the broker is passed over: that is the topology's trouble. So is what one of a role's users is
+    not to have.
     """
-    return [what for what, attempt in _attempts(topology) if await _is_refused(connection, attempt)]
+    attempts = [(what, attempt) for what, right, name, attempt in _attempts(topology) if _is_due(user, right, name)]
+    return [what for what, attempt in attempts if await _is_refused(connection, attempt)]
 
 
-def _attempts(topology: Topology) -> Iterator[tuple[str, Attempt]]:
+def _is_due(user: User | None, right: Right, name: str) -> bool:
+    """Whether the user is to have that right; one to publish certain keys alone is not tried out."""
+    return user is None or (user.may(right, name) and not (right == "write" and name == EVENTS and user.topics))
+
+
+def _attempts(topology: Topology) -> Iterator[tuple[str, Right, str, Attempt]]:
     tiers = [each.name for each in topology.exchanges if each.type == "fanout" and each.name.startswith("calls.retry.")]
     for name in (EVENTS, DEAD, *tiers):
-        yield f"publish to {name}", _publish(name)
+        yield f"publish to {name}", "write", name, _publish(name)
     for name in _examples(topology):
-        yield f"consume {name}", _consume(name)
-    yield DECLARE, _declare(next(each for each in topology.exchanges if each.name == EVENTS))
+        yield f"consume {name}", "read", name, _consume(name)
+    events = next(each for each in topology.exchanges if each.name == EVENTS)
+    yield DECLARE, "configure", EVENTS, _declare(events)
 
 
 def _examples(topology: Topology) -> Iterator[str]:

@@ -14,10 +14,12 @@ from yarl import URL
 from worker.broker import declare, live
 from worker.broker.asyncapi import asyncapi
 from worker.broker.comparing import compared
-from worker.broker.export import definitions
+from worker.broker.export import access, definitions
+from worker.broker.operator import as_yaml, resources
 from worker.broker.reach import reached
 from worker.broker.topology import Exchange, Queue, Topology, topology_of
 from worker.cli.broker import needing_broker
+from worker.cli.broker_users import chosen_users, passwords_in
 from worker.cli.exit_codes import DONE, FOUND, WrongArguments
 from worker.cli.output import Format, print_json, print_rows, say
 from worker.settings import load
@@ -98,31 +100,62 @@ async def check(*, output: Format = "text") -> int:
 async def export(
     *,
     format_: Annotated[
-        Literal["definitions", "asyncapi"],
-        Parameter(name="--format", help="RabbitMQ definitions, or an AsyncAPI 3.0 document"),
+        Literal["definitions", "operator", "asyncapi"],
+        Parameter(
+            name="--format",
+            help="RabbitMQ definitions; resources of its Messaging Topology Operator; or an AsyncAPI 3.0 document",
+        ),
     ] = "definitions",
     output_file: Annotated[Path | None, Parameter(help="the file to write; standard output if none")] = None,
+    users: Annotated[
+        str, Parameter(help="the users of these roles, as in webhook,enrich,ledger; `every` is each role there is")
+    ] = "",
+    passwords: Annotated[
+        Path | None, Parameter(help="a folder with a file for each user, such as aftercall-webhook: its password")
+    ] = None,
+    cluster: Annotated[str, Parameter(help="for operator: the name of the RabbitmqCluster")] = "rabbitmq",
 ) -> int:
-    """Write the topology in a form that others read. Asks no broker.
+    """Write the topology, and the users with exactly the rights of their roles, in a form that others read.
 
     Example: aftercall topology export --output-file calls.json && rabbitmqctl import_definitions calls.json
 
-    Example: aftercall topology export --format asyncapi --output-file asyncapi.json
+    Example: aftercall topology export --passwords passwords --output-file users.json
 
-    The virtual host must exist. Importing definitions skips an exchange or queue that exists, even if it is different:
-    `aftercall topology check` tells.
+    Example: aftercall topology export --format operator --users webhook,enrich,ledger,sweep | kubectl apply -f -
+
+    It asks no broker. The virtual host must exist. Importing definitions skips an exchange or queue that exists, even
+    if it is different: `aftercall topology check` tells. Users are definitions of their own, to be imported after the
+    topology is there: RabbitMQ 4.3 takes them only then. Passwords are never made up: of a user without a file in
+    `--passwords` only the rights are written, and it must exist before (`rabbitmqctl add_user`). What is written has
+    their hashes. To the operator, each password is the Secret <user>-rabbitmq, with the keys username and password.
     """
     settings = load(os.environ)
     topology = topology_of(settings)
     vhost = live.vhost_of(URL(settings.amqp_url.each()[0]))
-    document = definitions(topology, vhost) if format_ == "definitions" else asyncapi(topology, settings)
-    if output_file is None:
-        print_json(document)
+    given = passwords_in(passwords)
+    chosen = chosen_users(topology, users, given)
+    if format_ == "operator":
+        return _write(as_yaml(resources(topology, chosen, vhost, cluster)).encode(), output_file)
+    if format_ == "asyncapi":
+        return _write(_json(asyncapi(topology, settings)), output_file)
+    if without := [user.name for user in chosen if user.name not in given]:
+        say(f"Without a password here, so they must exist before this is imported: {', '.join(without)}")
+    return _write(_json(access(chosen, vhost, given) if chosen else definitions(topology, vhost)), output_file)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _write(content: bytes, path: Path | None) -> int:
+    if path is None:
+        sys.stdout.write(content.decode())
         return DONE
     try:
-        output_file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        path.touch(mode=0o600)  # it may hold hashes of passwords
+        path.write_bytes(content)
     except OSError as error:
-        raise WrongArguments(f"cannot write {output_file}: {error.strerror}") from error
+        raise WrongArguments(f"cannot write {path}: {error.strerror}") from error
     return DONE
 
 
