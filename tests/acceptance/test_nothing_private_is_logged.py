@@ -1,4 +1,4 @@
-"""Marked calls, secrets and errors through every path there is: nothing of them is in any log, nor in any metric."""
+"""Marked calls, secrets and errors through every path there is: nothing of them is in any log, metric or span."""
 
 import asyncio
 import base64
@@ -24,6 +24,7 @@ from tests.acceptance.marked import (
     report_of,
     servers,
 )
+from tests.collector import Collector, collecting
 from tests.processes import AFTERCALL, RunningProcess, eventually
 from worker.simulate.rabbitmq import free_ports
 
@@ -85,11 +86,14 @@ allow_private = true
 class House:
     """The processes of the test, with what each of them prints."""
 
-    def __init__(self, start: Start, environment: dict[str, str], folder: Path, vapi: QuotingVapi) -> None:
+    def __init__(
+        self, start: Start, environment: dict[str, str], folder: Path, vapi: QuotingVapi, collector: Collector
+    ) -> None:
         self._start = start
         self.environment = environment
         self.folder = folder
         self.vapi = vapi
+        self.collector = collector
         self.processes: list[RunningProcess] = []
         self.admin: list[str] = []
 
@@ -135,7 +139,7 @@ class House:
 @pytest.fixture
 async def house(installation: Installation, start_process: Start, tmp_path: Path) -> AsyncIterator[House]:
     vapi = QuotingVapi()
-    async with servers(vapi) as address:
+    async with servers(vapi) as address, collecting() as collector:
         environment = installation.environment | {
             "AFTERCALL_SUBSCRIBERS": "ledger,postcall,crm,forward,alerts",
             "AFTERCALL_VAPI_BASE_URL": f"http://{address}/vapi",
@@ -162,7 +166,8 @@ async def house(installation: Installation, start_process: Start, tmp_path: Path
         (tmp_path / "aftercall.toml").write_text(TOML + tables + "\n[subscribers.own]\n[subscribers.plain]\n")
         (tmp_path / "own.py").write_text(OWN)
         environment["AFTERCALL_CONFIG"] = str(tmp_path / "aftercall.toml")
-        yield House(start_process, environment, tmp_path, vapi)
+        environment |= collector.environment
+        yield House(start_process, environment, tmp_path, vapi, collector)
 
 
 async def post(port: int, body: bytes, path: str = "", **headers: str) -> int:
@@ -200,7 +205,7 @@ async def publish(amqp_url: str, key: str, body: bytes) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_nothing_private_is_in_any_log_or_metric_whatever_happens(
+async def test_nothing_private_is_in_any_log_metric_or_span_whatever_happens(
     house: House, installation: Installation, tmp_path: Path
 ) -> None:
     away = {"AMQP_URL": f"amqp://user:hush{MARK}-amqp@127.0.0.1:1/", "SPOOL_DIR": str(tmp_path / "s")}
@@ -256,4 +261,6 @@ async def test_nothing_private_is_in_any_log_or_metric_whatever_happens(
     leaks |= {"results of config and doctor": marks_in(told[0][0] + told[1][0])}
     leaks |= {f"log of process {n}": marks_in(each.text()) for n, each in enumerate(house.processes)}
     leaks |= {"metrics": marks_in(await house.metrics())}
+    leaks |= {"spans": marks_in("\n".join(map(str, house.collector.spans)))}
+    assert {each.attributes.get("aftercall.outcome") for each in house.collector.spans} >= {"retried", "dead_lettered"}
     assert {name: lines for name, lines in leaks.items() if lines} == {}

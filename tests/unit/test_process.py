@@ -24,7 +24,7 @@ async def test_a_role_that_fails_or_is_cancelled_though_nobody_cancelled_it_ends
 ) -> None:
     with capture_logs() as logs:
         async with AsyncExitStack() as stack, asyncio.timeout(5):
-            process = Process(load({}), stack)
+            process = Process(load({}), stack, [])
             process.run(ends(error), "sweep")
             await process.stopping.wait()
 
@@ -34,7 +34,7 @@ async def test_a_role_that_fails_or_is_cancelled_though_nobody_cancelled_it_ends
 
 async def test_a_role_that_the_process_cancels_at_its_end_has_not_failed() -> None:
     async with AsyncExitStack() as stack:
-        process = Process(load({}), stack)
+        process = Process(load({}), stack, [])
         process.run(lasts(), "sweep")
 
     assert not process.has_failed

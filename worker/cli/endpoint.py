@@ -16,6 +16,7 @@ from worker.ingress.spool.drain import Drain
 from worker.ingress.spool.keeper import Gate, Keeper
 from worker.ingress.spool.writer import Spool, SpoolFailed
 from worker.ingress.webhook import REASONS, Endpoint, application
+from worker.operate import tracing
 from worker.operate.telemetry import (
     CONNECTIONS,
     DEAD_LETTERS,
@@ -45,7 +46,7 @@ async def start_endpoint(process: Process) -> None:
     _count_from_zero(settings)
     endpoint = Endpoint(
         checks={account.name: checker(account) for account in settings.accounts},
-        accept=(await _start_keeper(process)).accept,
+        accept=tracing.publishing((await _start_keeper(process)).accept),
         max_body_bytes=settings.webhook_max_body_bytes,
         notes=settings.keeps_ledger,
         callers=Callers(networks(settings.webhook_allow), networks(settings.webhook_trusted_proxies)),
@@ -53,7 +54,7 @@ async def start_endpoint(process: Process) -> None:
         connections=(connections := Connections(settings.webhook_max_connections)),
     )
     CONNECTIONS.set_function(lambda: connections.count)
-    app = application(endpoint)
+    app = tracing.serving(application(endpoint))
     host, port, grace_s = settings.webhook_host, settings.webhook_port, settings.grace_s
     await process.listen(app, host, port, grace_s, key="AFTERCALL_WEBHOOK_PORT", connections=connections)
 
@@ -71,7 +72,7 @@ async def _start_keeper(process: Process) -> Keeper:
     _measure(spool)
     SPOOL_MAX_BYTES.set(process.settings.spool_max_bytes)
     gate = Gate(publisher.session.ready.is_set)
-    _start_drain(process, Drain(spool, publisher.publish, gate, publisher.unblocked))
+    _start_drain(process, Drain(spool, tracing.publishing(publisher.publish), gate, publisher.unblocked))
     _check_either(process, publisher, spool)
     return Keeper(publisher.publish, spool.keep, gate)
 

@@ -22,6 +22,7 @@ from worker.cli.process import Process
 from worker.clients.ledger.ledger import open_ledger
 from worker.ingress.sweep import Sweeping, forget_gauge
 from worker.ingress.sweep import sweep as sweep_account
+from worker.operate import tracing
 from worker.operate.telemetry import ROLE_INFO, logger, start_telemetry
 from worker.settings import Settings, SettingsError, load, require
 
@@ -53,6 +54,7 @@ def sweep(*, once: Flag = False, since: str | None = None) -> int:
     require(settings, vapi=True)
     _require_ledger(settings)
     start_telemetry()
+    tracing.start_tracing("aftercall-sweep")
     return uvloop.run(_once(settings, since_s) if once else _always(settings, since_s))
 
 
@@ -83,7 +85,8 @@ async def _keep_sweeping(accounts: list[Sweeping], every_s: float) -> None:
 async def _sweep_account(sweeping: Sweeping) -> bool:
     """Sweep one account; whether it could be: the trouble of one is none of another's, and none of the process."""
     try:
-        return await sweep_account(sweeping) is not None
+        with tracing.span("sweep", account=sweeping.account):
+            return await sweep_account(sweeping) is not None
     except asyncio.CancelledError:
         if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
@@ -102,7 +105,7 @@ def _not_done(account: str, why: str, **more: Any) -> None:
 
 async def _once(settings: Settings, since_s: float | None) -> int:
     async with AsyncExitStack() as stack:
-        process = Process(settings, stack)
+        process = Process(settings, stack, ["sweep"])
         accounts = await _accounts(process, since_s)
         sweeping = asyncio.gather(*map(_sweep_account, accounts))
         process.run(_cancel_when_stopping(process, sweeping), "stopping")
@@ -119,7 +122,7 @@ async def _cancel_when_stopping(process: Process, sweeping: "asyncio.Future[list
 
 async def _always(settings: Settings, since_s: float | None) -> int:
     async with AsyncExitStack() as stack:
-        process = Process(settings, stack)
+        process = Process(settings, stack, ["sweep"])
         await process.serve_probes()
         await _start(process, since_s)
         ROLE_INFO.labels("sweep").set(1)
@@ -140,7 +143,7 @@ async def _accounts(process: Process, since_s: float | None) -> list[Sweeping]:
                 account=account.name,
                 list_calls=client.list_calls,
                 books=books,
-                publish=publisher.publish,
+                publish=tracing.publishing(publisher.publish, apart=True),
                 backlog=partial(_backlog, publisher, enrich_queue(account.name)),
                 grace_s=settings.sweep_grace_s,
                 since_s=since_s,

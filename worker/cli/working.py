@@ -21,6 +21,7 @@ from worker.cli.exit_codes import DONE, FOUND, Unreachable
 from worker.cli.output import Format, print_json, say
 from worker.clients.rate import Rate
 from worker.ingress.spool.writer import SpoolFailed
+from worker.operate import tracing
 from worker.settings import Settings
 
 PUBLISH_S: Final = 15.0
@@ -72,13 +73,16 @@ def log_nothing() -> None:
 @asynccontextmanager
 async def desk(settings: Settings, name: str) -> AsyncIterator[Desk]:
     """What publishing needs, on a connection of its own, since an alarm blocks those that publish."""
+    tracing.start_tracing(f"aftercall-{name}")
     publisher = Publisher(settings.amqp_url, name=name, timeout_s=PUBLISH_S, is_patient=True, set_up=_nothing)
     session = asyncio.create_task(publisher.session.run(), name=f"publisher of {name}")
     try:
-        yield Desk(publisher.publish, settings.keeps_ledger)
+        with tracing.span(name):
+            yield Desk(tracing.publishing(publisher.publish, apart=True), settings.keeps_ledger)
     finally:
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
+        await tracing.stop_tracing()
 
 
 async def _nothing(_connection: AbstractConnection, _channel: AbstractChannel) -> None:
