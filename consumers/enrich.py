@@ -8,8 +8,8 @@ import msgspec
 from consumers.ended_reasons import outcome_of
 from consumers.enriched import EnrichedCall, Provenance, Timeline, emission
 from consumers.merge import Joined, join
-from consumers.messages import OURS, Message
-from consumers.notifications import Notification
+from consumers.messages import OURS, Delivery, Message
+from consumers.notifications import Notification, read_notification
 from consumers.outcomes import Hold, Retry
 from consumers.readiness import NOT_FOUND_GRACE_S, missing_from
 from consumers.redaction import Redact
@@ -66,35 +66,45 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of asking Vapi: the call, or the trouble; `is_gone` means there is no more to be had."""
+    """What came of asking Vapi: the call, or the trouble.
+
+    `is_gone` means there is no more to be had, and `is_absent` that it depends on how long ago the call ended.
+    """
 
     call: dict[str, Any] | None = None
     trouble: str = ""
     is_gone: bool = False
+    is_absent: bool = False
     is_shared: bool = False
     is_outage: bool = False
     retry_after: float | None = None
 
 
-async def enrich(notification: Notification, *, fetch_call: FetchCall, policy: Policy) -> tuple[Message, ...]:
-    """The messages that go out for a notification now. Raises `Retry` or `Hold` while there is more to come."""
-    if _came_by_sweep(notification) and await policy.is_known(notification.account, notification.call_id):
+async def enrich(delivery: Delivery, now: float, *, fetch_call: FetchCall, policy: Policy) -> tuple[Message, ...]:
+    """The messages that go out for a notification now. Raises `Retry` or `Hold` while there is more to come.
+
+    Its body is read last: while Vapi is asked, many wait as small as they came. Raises `Undecodable` for none.
+    """
+    call_id = delivery.call_id or read_notification(delivery, now).call_id
+    if _came_by_sweep(delivery) and await policy.is_known(delivery.account, call_id):
         return ()
-    answer = await ask(notification, fetch_call, policy.clock)
+    answer = await ask(call_id, fetch_call)
+    notification = read_notification(delivery, now)
+    if notification.call_id != call_id:  # who published it named another call than it tells of
+        answer = await ask(notification.call_id, fetch_call)
     return decide(notification, answer, policy, policy.clock())
 
 
-def _came_by_sweep(notification: Notification) -> bool:
-    return notification.journey.source == "sweep" and not notification.journey.version
+def _came_by_sweep(delivery: Delivery) -> bool:
+    return delivery.headers.get(f"{OURS}source") == "sweep" and not delivery.headers.get(f"{OURS}version")
 
 
-async def ask(notification: Notification, fetch_call: FetchCall, clock: Callable[[], float]) -> Answer:
-    """Ask Vapi for the call, and say what its answer means for this notification."""
+async def ask(call_id: str, fetch_call: FetchCall) -> Answer:
+    """Ask Vapi for a call, and say what its answer means."""
     try:
-        return Answer(call=read_call(await fetch_call(notification.call_id), notification.call_id))
+        return Answer(call=read_call(await fetch_call(call_id), call_id))
     except CallNotFound:
-        is_gone = clock() >= notification.ended_at + NOT_FOUND_GRACE_S
-        return Answer(trouble="Vapi has no call of this id", is_gone=is_gone)
+        return Answer(trouble="Vapi has no call of this id", is_absent=True)
     except CallRefused as error:
         return Answer(trouble=str(error), is_gone=True)
     except CallUnreadable as error:
@@ -123,7 +133,8 @@ def decide(notification: Notification, answer: Answer, policy: Policy, now: floa
     """
     journey = notification.journey
     joined = join(notification.report, answer.call)
-    asked = answer.call is not None or answer.is_gone
+    is_gone = answer.is_gone or (answer.is_absent and now >= notification.ended_at + NOT_FOUND_GRACE_S)
+    asked = answer.call is not None or is_gone
     missing = missing_from(joined.call, notification.report, asked=asked)
     deadline = notification.ended_at + policy.emit_after_s
     is_over = now >= journey.first_attempt_at + policy.give_up_after_s and not answer.is_shared

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+HOLLOW: Final = (str, list, dict)
 Source = Literal["api", "webhook", "both"]
 
 # Of `message.call`, a snapshot from the call's creation, only what cannot have changed since.
@@ -48,7 +49,7 @@ def as_call(report: dict[str, Any]) -> dict[str, Any]:
 
 def is_hole(value: Any) -> bool:
     """Whether there is nothing in a value: null, or an empty text, list or object. 0 and false are something."""
-    return value is None or (isinstance(value, str | list | dict) and not value)
+    return value is None or (not value and isinstance(value, HOLLOW))
 
 
 def _fill(call: dict[str, Any], told: dict[str, Any], path: str, filled: list[str]) -> None:

@@ -56,6 +56,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str | None = None
     content_encoding: str | None = None
     published_at: float | None = None
+    journey: "Journey | None" = None
+    """The way so far, once it was read: `journey_of` gives it."""
 
     @property
     def account(self) -> str:
@@ -83,6 +85,8 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
 
 def journey_of(delivery: Delivery, now: float) -> Journey:
     """The way of `delivery` so far, read tolerantly: a header that is absent or makes no sense is as if new."""
+    if delivery.journey is not None:
+        return delivery.journey
 
     def text(name: str) -> str:
         value = delivery.headers.get(OURS + name, "")
@@ -97,6 +101,11 @@ def journey_of(delivery: Delivery, now: float) -> Journey:
         emitted=text("emitted"),
         missing=tuple(filter(None, text("missing").split(","))),
     )
+
+
+def with_journey(delivery: Delivery, now: float) -> Delivery:
+    """The same delivery, its way so far read once for all who ask."""
+    return msgspec.structs.replace(delivery, journey=journey_of(delivery, now))
 
 
 def _whole(value: Any) -> int:
@@ -191,6 +200,11 @@ def pack(body: bytes) -> tuple[bytes, str | None]:
     if len(body) <= GZIP_ABOVE_BYTES:
         return body, None
     return gzip.compress(body, compresslevel=5, mtime=0), "gzip"
+
+
+def unpacked_bytes(body: bytes, encoding: str | None) -> int:
+    """How large a body says that it is once unpacked: gzip tells at its end (RFC 1952, ISIZE)."""
+    return max(len(body), int.from_bytes(body[-4:], "little")) if encoding == "gzip" else len(body)
 
 
 def unpack(delivery: Delivery) -> bytes:

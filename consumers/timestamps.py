@@ -1,9 +1,11 @@
 """Instants: seconds since the epoch inside, ISO 8601 in UTC with milliseconds outside."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 
+@lru_cache(maxsize=256)
 def iso(instant: float) -> str:
     """`2026-08-31T17:05:55.477Z`, as Vapi writes its times."""
     return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

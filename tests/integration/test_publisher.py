@@ -105,13 +105,6 @@ async def ready(publisher: Publisher, within_s: float = 15) -> None:
     await eventually(publisher.session.ready.is_set, within_s)
 
 
-@pytest.fixture
-async def proxy(amqp_url: str) -> AsyncIterator[TcpProxy]:
-    address = URL(amqp_url)
-    async with TcpProxy(address.host or "", address.port or 5672) as proxy:
-        yield proxy
-
-
 async def test_what_was_published_is_in_its_queue_with_its_properties(amqp_url: str) -> None:
     async with a_queue(amqp_url) as queue, publishing(amqp_url) as publisher:
         await publisher.publish(message(queue, b"\x00\xff", headers={"x-n": 1}, content_encoding="gzip"))

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aio_pika
-import pytest
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from structlog.testing import capture_logs
 from yarl import URL
@@ -55,13 +54,6 @@ async def told_of(url: str, harm: Harm, within_s: float = 10) -> str:
             await harm(one)
             (line,) = await eventually(losses, within_s)
     return str(line["detail"])
-
-
-@pytest.fixture
-async def proxy(amqp_url: str) -> AsyncIterator[TcpProxy]:
-    address = URL(amqp_url)
-    async with TcpProxy(address.host or "", address.port or 5672) as proxy:
-        yield proxy
 
 
 async def test_a_connection_that_the_broker_closes_is_told_with_its_code_and_reason(node: PrivateNode) -> None:

@@ -316,16 +316,16 @@ def test_giving_up_before_the_deadline_makes_a_dead_letter() -> None:
     assert (settlement.name, settlement.reason) == ("dead_lettered", "gave-up")
 
 
-def _delivery() -> Delivery:
-    headers = {
+def _delivery(call_id: str = CALL_ID, **headers: str) -> Delivery:
+    told = {
         "x-aftercall-received-at": "2026-08-31T17:06:00.477Z",
         "x-aftercall-first-attempt-at": "2026-08-31T17:06:00.477Z",
     }
     return Delivery(
         queue="calls.enrich.default",
         body=sample_bytes("end-of-call-report-outbound-ended.json"),
-        headers=headers,
-        call_id=CALL_ID,
+        headers=told | {f"x-aftercall-{key}": value for key, value in headers.items()},
+        call_id=call_id,
     )
 
 
@@ -346,8 +346,11 @@ def test_a_call_that_is_gone_and_lacks_something_waits_for_its_deadline() -> Non
 
 @pytest.mark.parametrize(("age_s", "is_gone"), [(0, False), (299, False), (300, True), (86_400, True)])
 async def test_a_404_means_not_yet_in_the_first_minutes_and_gone_later(age_s: float, is_gone: bool) -> None:
-    answer = await ask(notification(), raises(CallNotFound()), lambda: ENDED_AT + age_s)
-    assert (answer.is_gone, answer.is_shared, answer.call) == (is_gone, False, None)
+    answer = await ask(CALL_ID, raises(CallNotFound()))
+    if is_gone:
+        assert only(decided(notification(), answer, ENDED_AT + age_s))[1]["complete"]
+    else:
+        assert "no call of this id" in later(notification(), answer, ENDED_AT + age_s).reason
 
 
 def raises(error: Exception) -> Callable[[str], Any]:
@@ -376,12 +379,12 @@ def answers(body: bytes) -> Callable[[str], Any]:
     ],
 )
 async def test_each_trouble_has_its_meaning(error: Exception, answer: Answer) -> None:
-    assert await ask(notification(), raises(error), lambda: SOON) == answer
+    assert await ask(CALL_ID, raises(error)) == answer
 
 
 async def test_an_error_that_nobody_foresaw_is_not_swallowed() -> None:
     with pytest.raises(ZeroDivisionError):
-        await enrich(notification(), fetch_call=raises(ZeroDivisionError()), policy=policy())
+        await enrich(_delivery(), SOON, fetch_call=raises(ZeroDivisionError()), policy=policy())
 
 
 @pytest.mark.parametrize(
@@ -390,21 +393,28 @@ async def test_an_error_that_nobody_foresaw_is_not_swallowed() -> None:
 async def test_an_answer_that_is_not_the_call_is_unreadable_and_the_calls_own_trouble(body: bytes) -> None:
     with pytest.raises(CallUnreadable):
         read_call(body, CALL_ID)
-    answer = await ask(notification(), answers(body), lambda: SOON)
+    answer = await ask(CALL_ID, answers(body))
     assert (answer.call, answer.is_shared, answer.is_gone) == (None, False, False)
     assert answer.trouble
 
 
 async def test_an_answer_with_half_an_emoji_is_read() -> None:
-    answer = await ask(notification(), answers(b'{"id": "%b", "name": "\\ud83d"}' % CALL_ID.encode()), lambda: SOON)
+    answer = await ask(CALL_ID, answers(b'{"id": "%b", "name": "\\ud83d"}' % CALL_ID.encode()))
     assert answer.call == {"id": CALL_ID, "name": "\ufffd"}
 
 
 async def test_enriching_asks_once_for_the_call_and_sends_it_out() -> None:
-    messages = await enrich(
-        notification(), fetch_call=answers(sample_bytes("call-outbound-ended.json")), policy=policy()
-    )
-    assert only(messages)[1]["complete"]
+    fetch_call = answers(sample_bytes("call-outbound-ended.json"))
+    assert only(await enrich(_delivery(), SOON, fetch_call=fetch_call, policy=policy()))[1]["complete"]
+
+
+@pytest.mark.parametrize("told", ["", "another-call"])
+async def test_the_call_is_the_one_that_the_report_is_about_whatever_its_message_says(told: str) -> None:
+    async def fetch_call(call_id: str) -> bytes:
+        return sample_bytes("call-outbound-ended.json") if call_id == CALL_ID else b"{}"
+
+    _, body = only(await enrich(_delivery(told), SOON, fetch_call=fetch_call, policy=policy()))
+    assert (body["callId"], body["complete"]) == (CALL_ID, True)
 
 
 # The id of an event
@@ -459,7 +469,7 @@ def test_through_tier_and_back_a_late_call_goes_out_twice_and_is_settled() -> No
 
 
 async def test_a_swept_call_that_went_out_meanwhile_is_dropped_and_nobody_asks_for_it() -> None:
-    swept = notification(source="sweep")
+    swept = _delivery(source="sweep")
 
     async def known(account: str, call_id: str) -> bool:
         return (account, call_id) == (swept.account, swept.call_id)
@@ -467,7 +477,7 @@ async def test_a_swept_call_that_went_out_meanwhile_is_dropped_and_nobody_asks_f
     async def nobody_asks(_call_id: str) -> bytes:
         raise AssertionError
 
-    assert await enrich(swept, fetch_call=nobody_asks, policy=policy(is_known=known)) == ()
+    assert await enrich(swept, SOON, fetch_call=nobody_asks, policy=policy(is_known=known)) == ()
 
 
 async def test_what_a_webhook_told_goes_out_whatever_the_ledger_knows() -> None:
@@ -477,4 +487,4 @@ async def test_what_a_webhook_told_goes_out_whatever_the_ledger_knows() -> None:
     async def fetch_call(_call_id: str) -> bytes:
         return orjson.dumps(fetched())
 
-    assert len(await enrich(notification(), fetch_call=fetch_call, policy=policy(is_known=known))) == 1
+    assert len(await enrich(_delivery(), SOON, fetch_call=fetch_call, policy=policy(is_known=known))) == 1

@@ -1,23 +1,32 @@
 """Consuming one queue: taking deliveries up to the prefetch, keeping them in hand, and letting go in order."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from consumers.concurrency import is_worth_a_change
 from consumers.quoting import place_in
 from consumers.settling import Settlement
-from worker.broker.deliver import Settler, count_from_zero, deliver
+from worker.broker.deliver import Incoming, Settler, count_from_zero, deliver
+from worker.broker.hands import MAX_BYTES, Hands
 from worker.broker.publisher import Publisher, PublishFailed
 from worker.broker.session import Session, SetUp, explain, told_as_closed
+from worker.broker.wire import Inbound
+from worker.operate import tracing
 from worker.operate.telemetry import DELIVERIES, logger
 from worker.settings import Secret
 
 CANCEL_S: Final = 2.0
 LOOK_S: Final = 2.0
 LOOK_AGAIN_S: Final = 5.0
+FOLLOW_S: Final = 3.0
+
+Follow = Callable[[], int]
+"""How many deliveries are worth having in hand now."""
 
 
 class Outage(Protocol):
@@ -47,18 +56,24 @@ class Consuming:
         *,
         queue: str,
         prefetch: int,
+        max_bytes: int = MAX_BYTES,
         publisher: Publisher,
         settler: Settler,
         set_up: SetUp,
         outage: Outage | None = None,
+        follow: Follow | None = None,
+        follow_every_s: float = FOLLOW_S,
     ) -> None:
         self.queue = queue
         self.session = Session(urls, name=f"consumer of {queue}", set_up=self._start)
         self._prefetch = prefetch
+        self._follow = follow or (lambda: self._prefetch)
+        self._follow_every_s = follow_every_s
         self._publisher = publisher
         self._settler = settler
+        self._settle = tracing.settling(deliver)
         self._set_up = set_up
-        self._in_hand: set[asyncio.Task[Settlement | None]] = set()
+        self._hands = Hands(self._deliver, f"delivery of {queue}", max_bytes)
         self._consumed: tuple[AbstractQueue, str] | None = None
         self._outage = outage
         self._tending: asyncio.Task[None] | None = None
@@ -76,8 +91,7 @@ class Consuming:
         """Take no more, and finish what is in hand within `grace_s`; what is not finished then stays unsettled."""
         self._is_stopping = True
         await self._cancel_consumer()
-        if self._in_hand:
-            await asyncio.wait(self._in_hand, timeout=grace_s)
+        await self._hands.finish(grace_s)
         await self._abandon()
 
     async def is_consumed(self) -> bool:
@@ -99,7 +113,7 @@ class Consuming:
         await self._abandon()
         await self._publisher.unblocked()
         await self._set_up(connection, channel)
-        await channel.set_qos(prefetch_count=self._prefetch)
+        await Inbound.open(connection, channel, self._take)
         queue = await channel.get_queue(self.queue, ensure=False)
         if self._outage is None or not self._outage.is_open:
             await self._consume(queue)
@@ -107,21 +121,33 @@ class Consuming:
             self._tending = asyncio.create_task(self._tend(queue, self._outage), name=f"tend {self.queue}")
 
     async def _consume(self, queue: AbstractQueue) -> None:
-        if not self._is_stopping:
-            self._consumed = (queue, await queue.consume(self._take, timeout=LOOK_S))
+        if self._is_stopping:
+            return
+        await queue.channel.set_qos(prefetch_count=self._prefetch)  # for consumers that begin after it
+        self._consumed = (queue, await queue.consume(_pass_by, timeout=LOOK_S))
 
     async def _tend(self, queue: AbstractQueue, outage: Outage) -> None:
-        """Stop consuming at each outage, look at the head of the queue while it lasts, and consume again."""
+        """Stop consuming at each outage, look at the head of the queue while it lasts, and consume again.
+
+        Between outages, consume anew when many more or fewer deliveries are worth having in hand.
+        """
         try:
             with told_as_closed():
                 while not self._is_stopping:
-                    await outage.wait_open()
-                    await self._cancel_consumer()
-                    while outage.is_open and not self._is_stopping:
-                        await self._look(queue, outage)
-                    await self._consume(queue)
+                    if await _opens(outage, self._follow_every_s) or self._is_to_change():
+                        await self._cancel_consumer()
+                        while outage.is_open and not self._is_stopping:
+                            await self._look(queue, outage)
+                        await self._consume(queue)
         except Exception as error:  # noqa: BLE001  # whatever it is, a queue that nobody tends is built anew
             self.session.rebuild(f"nobody tends the queue any more: {explain(error)}")
+
+    def _is_to_change(self) -> bool:
+        """Whether the prefetch is to be another from now on."""
+        wanted = self._follow()
+        if is_change := is_worth_a_change(self._prefetch, wanted):
+            self._prefetch = wanted
+        return is_change
 
     async def _look(self, queue: AbstractQueue, outage: Outage) -> None:
         """Settle the delivery at the head, and pause: until the queue may have another, or that one is due."""
@@ -129,26 +155,19 @@ class Consuming:
         if incoming is None:
             await outage.wait_closed(LOOK_AGAIN_S)
             return
-        settlement = await asyncio.shield(self._hold(incoming))
+        settlement = await asyncio.shield(self._hands.work(incoming))
         if settlement is not None and settlement.due_at is not None:
             await outage.wait_closed(max(0.0, settlement.due_at - self._settler.clock()))
 
-    async def _take(self, incoming: AbstractIncomingMessage) -> None:
-        # Only handed over here: aiormq would cancel a handler of its own making with the channel.
+    def _take(self, incoming: Incoming) -> None:
         if not self._is_stopping:
-            self._hold(incoming)
+            self._hands.take(incoming)
 
-    def _hold(self, incoming: AbstractIncomingMessage) -> "asyncio.Task[Settlement | None]":
-        task = asyncio.create_task(self._deliver(incoming), name=f"delivery of {self.queue}")
-        self._in_hand.add(task)
-        task.add_done_callback(self._in_hand.discard)
-        return task
-
-    async def _deliver(self, incoming: AbstractIncomingMessage) -> Settlement | None:
+    async def _deliver(self, incoming: Incoming) -> Settlement | None:
         """Settle a delivery; None if it could not be, and is the broker's again."""
         try:
             with told_as_closed():
-                return await deliver(incoming, self.queue, self._settler)
+                return await self._settle(incoming, self.queue, self._settler)
         except (PublishFailed, TimeoutError) as error:
             trouble = str(error) or explain(error)
             self._unsettled(incoming, trouble)
@@ -164,7 +183,7 @@ class Consuming:
             await _reject(incoming)
         return None
 
-    def _unsettled(self, incoming: AbstractIncomingMessage, detail: str) -> None:
+    def _unsettled(self, incoming: Incoming, detail: str) -> None:
         DELIVERIES.labels(self.queue, "unsettled").inc()
         logger().warning(
             "delivery.settled", outcome="unsettled", queue=self.queue, call_id=incoming.correlation_id, detail=detail
@@ -184,13 +203,27 @@ class Consuming:
 
     async def _abandon(self) -> None:
         """Cancel what is in hand: unsettled, it goes back to its queue with the channel."""
-        tasks: list[asyncio.Task[Any]] = [*self._in_hand, *([self._tending] if self._tending else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._hands.abandon()
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
 
 
-async def _reject(incoming: AbstractIncomingMessage) -> None:
+async def _opens(outage: Outage, within_s: float) -> bool:
+    """Wait for an outage, but no longer than until the prefetch is due to be looked at."""
+    try:
+        async with asyncio.timeout(within_s):
+            await outage.wait_open()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _pass_by(_incoming: object) -> None:
+    """Never called: deliveries are taken from the wire before aio-pika sees them."""
+
+
+async def _reject(incoming: Incoming) -> None:
     """Leave a delivery that cannot be settled to the broker, which puts it with the dead letters as it is."""
     with suppress(AMQPError, ChannelInvalidStateError, OSError):
         await incoming.reject(requeue=False)

@@ -9,11 +9,12 @@ import msgspec
 from aio_pika.abc import AbstractIncomingMessage
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from consumers.messages import Delivery, Message, journey_of
+from consumers.messages import Delivery, Message, journey_of, with_journey
 from consumers.outcomes import TooLarge
 from consumers.quoting import unquoted
 from consumers.settling import REASONS, Name, Schedule, Settlement, settle
 from worker.broker.publisher import PublishFailed
+from worker.broker.wire import Taken
 from worker.operate.telemetry import (
     DEAD_LETTERS,
     DELIVERIES,
@@ -28,6 +29,7 @@ PUBLISH_MAX_S: Final = 15.0
 ACK_S: Final = 5.0
 """Together about a minute: a delivery held longer is one that the broker's own timeout may take away."""
 
+Incoming = AbstractIncomingMessage | Taken
 Publish = Callable[[Message], Awaitable[None]]
 Handle = Callable[[Delivery, float], Awaitable[tuple[Message, ...]]]
 """Decode and handle a delivery at an instant: a consumer, bound to all it needs."""
@@ -50,7 +52,7 @@ def count_from_zero(queue: str) -> None:
     at_zero(DEAD_LETTERS, (queue,), (*REASONS.values(), "gave-up", "error"))
 
 
-async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settler) -> Settlement:
+async def deliver(incoming: Incoming, queue: str, settler: Settler) -> Settlement:
     """Settle one delivery: what it led to is safe at the broker before it is acknowledged.
 
     Raises `PublishFailed` if that could not be, and `TimeoutError` if the broker took no acknowledgement; the delivery
@@ -58,7 +60,7 @@ async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settle
     Cancelled, it settles nothing: the broker redelivers, and no attempt is counted.
     """
     began, now = time.perf_counter(), settler.clock()
-    delivery = read(incoming, queue)
+    delivery = with_journey(read(incoming, queue), now)
     settlement = settle(delivery, await _hear(settler, delivery, now), schedule=settler.schedule, now=settler.clock())
     settlement = await _publish(settlement, delivery, settler)
     async with asyncio.timeout(ACK_S):
@@ -67,7 +69,7 @@ async def deliver(incoming: AbstractIncomingMessage, queue: str, settler: Settle
     return settlement
 
 
-def read(incoming: AbstractIncomingMessage, queue: str) -> Delivery:
+def read(incoming: Incoming, queue: str) -> Delivery:
     """The broker's message as the consumers know it."""
     return Delivery(
         queue=queue,

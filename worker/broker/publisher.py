@@ -6,22 +6,18 @@ that it could not route anywhere too. Many publishes are in flight on one channe
 
 import asyncio
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, DeliveryMode
-from aiormq.exceptions import DeliveryError, PublishError
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from worker.broker.session import SET_UP_S, Session, SetUp, explain, told_as_closed
+from worker.broker.wire import Nacked, Outbound, Returned
 from worker.operate.telemetry import logger
 from worker.settings import Secret
 
-HEADERS_MAX_BYTES: Final = 96 * 1024
-"""The broker closes a connection whose header frame exceeds its frame_max, 128 KiB by default."""
 IN_FLIGHT_MAX: Final = 256
 REFUSED_MIN_S: Final = 3.0
 REFUSED_MAX_S: Final = 60.0
@@ -74,15 +70,14 @@ class Publisher:
         in_flight_max: int = IN_FLIGHT_MAX,
         set_up_s: float = SET_UP_S,
     ) -> None:
-        self.session = Session(urls, name=f"{name} publisher", set_up=set_up)
+        self.session = Session(urls, name=f"{name} publisher", set_up=self._start)
         self._set_up = set_up
         self._set_up_s = set_up_s
         self._mending: asyncio.Task[None] | None = None
         self._timeout_s = timeout_s
         self._is_patient = is_patient
         self._room = asyncio.Semaphore(in_flight_max)
-        self._exchanges: dict[str, AbstractExchange] = {}
-        self._channel: AbstractChannel | None = None
+        self._outbound: Outbound | None = None
         self._refusals = Refusals()
 
     async def publish(self, message: Message) -> None:
@@ -102,11 +97,15 @@ class Publisher:
             raise
         except Exception as error:
             # AMQPError, OSError, TimeoutError, RuntimeError for a closed channel, and what a dying connection throws.
-            if isinstance(error, PublishError):
+            if isinstance(error, Returned):
                 self._set_up_again()
-            elif isinstance(error, DeliveryError) and self._refusals.are_lasting(message):
+            elif isinstance(error, Nacked) and self._refusals.are_lasting(message):
                 self.session.rebuild(f"refused for long on this channel: {message.routing_key} of {message.exchange}")
             raise PublishFailed(explain(error)) from error
+
+    async def _start(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        await self._set_up(connection, channel)
+        self._outbound = await Outbound.open(connection, channel)
 
     def _set_up_again(self) -> None:
         """A message came back, though an alternate exchange takes all: something of the topology is gone."""
@@ -127,20 +126,9 @@ class Publisher:
         limit = self.session.max_message_bytes
         if len(message.body) > limit:
             raise TooLarge(f"{len(message.body)} bytes, and the broker takes {limit}")
-        if (size := _size_of(message.headers)) > HEADERS_MAX_BYTES:
-            raise TooLarge(f"{size} bytes of headers, which must fit one frame")
-        exchange = await self._exchange(message.exchange)
-        await exchange.publish(_envelope(message), message.routing_key)
-
-    async def _exchange(self, name: str) -> AbstractExchange:
-        channel = self.session.channel
-        if channel is None:
+        if self._outbound is None:
             raise PublishFailed("the broker went away")
-        if channel is not self._channel:
-            self._channel, self._exchanges = channel, {}
-        if name not in self._exchanges:
-            self._exchanges[name] = await channel.get_exchange(name, ensure=False)
-        return self._exchanges[name]
+        await self._outbound.publish(message)
 
     async def unblocked(self) -> None:
         """Wait until the session is ready and no alarm of the broker blocks it."""
@@ -149,34 +137,3 @@ class Publisher:
         underlay = getattr(getattr(connection, "transport", None), "connection", None)
         if underlay is not None:
             await underlay.ready()
-
-
-def _size_of(headers: Mapping[str, Any]) -> int:
-    return sum(
-        len(key) + len(value if isinstance(value, str | bytes) else str(value)) for key, value in headers.items()
-    )
-
-
-def _envelope(message: Message) -> aio_pika.Message:
-    # aiormq finds the publish that a returned message belongs to by its message_id: never the same id twice in flight.
-    return aio_pika.Message(
-        message.body,
-        headers={key: _carriable(value) for key, value in message.headers.items()},
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        delivery_mode=DeliveryMode.PERSISTENT,
-        message_id=uuid.uuid4().hex,
-        correlation_id=message.call_id or None,
-        timestamp=int(time.time()),
-        type=message.type or None,
-        app_id="aftercall",
-    )
-
-
-def _carriable(value: Any) -> Any:
-    """A header's value as pamqp takes it: text that is not UTF-8 it reads as bytes, and writes as a bytearray alone."""
-    if isinstance(value, bytes):
-        return bytearray(value)
-    if isinstance(value, dict):
-        return {key: _carriable(item) for key, item in value.items()}
-    return [_carriable(item) for item in value] if isinstance(value, list) else value

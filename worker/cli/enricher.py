@@ -10,7 +10,7 @@ from consumers.drift import drift_of
 from consumers.enrich import IsKnown, Policy, enrich
 from consumers.enriched import EnrichedCall
 from consumers.merge import Source
-from consumers.messages import Delivery, Message
+from consumers.messages import Delivery, Message, journey_of
 from consumers.notifications import read_notification
 from consumers.outcomes import DatabaseAway
 from consumers.redaction import redactor
@@ -42,7 +42,7 @@ async def start_enricher(process: Process) -> None:
     )
     for account in settings.accounts:
         client = await process.vapi(account)
-        process.consume(enrich_queue(account.name), _enricher(client, policy), client.breaker)
+        process.consume(enrich_queue(account.name), _enricher(client, policy), client.breaker, follow=client.in_hand)
 
 
 async def _ask_ledger(process: Process) -> IsKnown:
@@ -68,10 +68,10 @@ async def _nobody_knows(_account: str, _call_id: str) -> bool:
 def _enricher(client: VapiClient, policy: Policy) -> Handle:
     async def handle(delivery: Delivery, now: float) -> tuple[Message, ...]:
         fetch_call = partial(client.fetch_call, end_at=client.deadline())
-        notification = read_notification(delivery, now)
-        if client.breaker.is_open and not notification.journey.version:
-            await _wait_if_nearly_due(client.breaker, notification.ended_at + policy.emit_after_s - now)
-        return await enrich(notification, fetch_call=fetch_call, policy=policy)
+        if client.breaker.is_open and not journey_of(delivery, now).version:
+            ended_at = read_notification(delivery, now).ended_at
+            await _wait_if_nearly_due(client.breaker, ended_at + policy.emit_after_s - now)
+        return await enrich(delivery, now, fetch_call=fetch_call, policy=policy)
 
     return handle
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -13,17 +13,20 @@ from typing import Final
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiohttp import web
 
+from consumers.concurrency import MOST
 from consumers.settling import Schedule
 from worker.broker import declare
-from worker.broker.consuming import Consuming, Outage
+from worker.broker.consuming import Consuming, Follow, Outage
 from worker.broker.deliver import Handle, Settler
 from worker.broker.publisher import Publisher
 from worker.broker.session import SetUp
 from worker.broker.topology import Topology, topology_of
+from worker.broker.users import part_of, users_of
 from worker.cli.listening import not_listening
 from worker.clients.ledger.ledger import Ledger, open_ledger
-from worker.clients.vapi import VapiClient, vapi_session
+from worker.clients.vapi import BY_OURSELVES, VapiClient, vapi_session
 from worker.ingress.connections import Connections, listening
+from worker.operate import tracing
 from worker.operate.probes import admin_application
 from worker.operate.telemetry import MEMORY_MAX_BYTES, logger
 from worker.settings import Account, Settings, SettingsError
@@ -71,14 +74,17 @@ class Stopping:
 class Process:
     """What the roles of one process share; what they enter into `stack` is left in the opposite order.
 
-    `checks` are what `/readyz` asks: each thing that must be so, by name.
+    `checks` are what `/readyz` asks: each thing that must be so, by name. `users` are the roles of those users of the
+    broker that have the rights of this process.
     """
 
-    def __init__(self, settings: Settings, stack: AsyncExitStack) -> None:
+    def __init__(self, settings: Settings, stack: AsyncExitStack, users: Iterable[str]) -> None:
         self.settings = settings
         self.topology: Topology = topology_of(settings)
+        self._users = [users_of(self.topology)[role] for role in users]
         self.stopping = Stopping(settings.grace_s)
         self.stack = stack
+        stack.push_async_callback(self._export_last)
         self.has_started = False
         self.has_failed = False
         self.has_outgrown = False
@@ -143,10 +149,12 @@ class Process:
         *,
         then: SetUp | None = None,
         notes: bool = True,
+        follow: Follow | None = None,
     ) -> Consuming:
         """Consume a queue until the process stops, and while there is no `outage` of what it rests upon.
 
-        Each session does `then` last of all before it consumes. Without `notes` the ledger is told of no trouble.
+        Unless the settings say how many deliveries to have in hand, they `follow`. Each session does `then` last of all
+        before it consumes. Without `notes` the ledger is told of no trouble.
         """
         settings, publisher = self.settings, self.publisher()
         schedule = Schedule(settings.retry_tiers_s, settings.give_up_after_s, notes=notes and settings.keeps_ledger)
@@ -155,9 +163,10 @@ class Process:
             queue=queue,
             prefetch=settings.prefetch,
             publisher=publisher,
-            settler=Settler(handle, publisher.publish, schedule),
+            settler=Settler(tracing.handling(handle), tracing.publishing(publisher.publish), schedule),
             set_up=self.prepare(self.topology.only(queue), then),
             outage=outage,
+            follow=None if "prefetch" in settings.given else follow,
         )
         self.run(consuming.run(), f"consumer of {queue}")
         self.stack.push_async_callback(self._let_go, consuming)
@@ -167,7 +176,7 @@ class Process:
     async def vapi(self, account: Account) -> VapiClient:
         """The client of an account's API: one for all roles of the process, so that they keep one rate."""
         if account.name not in self._clients:
-            http = await self.stack.enter_async_context(vapi_session(self.settings.prefetch))
+            http = await self.stack.enter_async_context(vapi_session(max(self.settings.prefetch, MOST), BY_OURSELVES))
             client = self._clients[account.name] = VapiClient(account, http)
             self.run(client.breaker.run(), f"breaker of {account.name}")
         return self._clients[account.name]
@@ -191,11 +200,12 @@ class Process:
         return self._ledger
 
     def prepare(self, topology: Topology, then: SetUp | None = None) -> SetUp:
-        """What a session does first: declare its topology, or only verify it, and `then` what else it needs."""
-        step = declare.apply if self.settings.topology == "apply" else declare.verify
+        """What a session does first: declare its topology, or verify what it rests upon; `then` what else there is."""
+        may_declare = self.settings.topology == "apply"
+        step, wanted = (declare.apply, topology) if may_declare else (declare.verify, part_of(topology, self._users))
 
         async def prepare(connection: AbstractConnection, channel: AbstractChannel) -> None:
-            await step(connection, topology)
+            await step(connection, wanted)
             if then is not None:
                 await then(connection, channel)
 
@@ -209,6 +219,9 @@ class Process:
 
     async def _let_go(self, consuming: Consuming) -> None:
         await consuming.stop(self.stopping.left_s())
+
+    async def _export_last(self) -> None:
+        await tracing.stop_tracing(self.stopping.left_s())
 
     async def _look(self) -> dict[str, bool]:
         is_up = self.has_started and not self.stopping.is_wanted

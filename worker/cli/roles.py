@@ -1,6 +1,7 @@
 """The composition root: `aftercall webhook`, `consume` and `all`; the parts of each role stand in a file beside."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -11,19 +12,22 @@ from typing import Annotated, Final, cast
 import uvloop
 from cyclopts import Parameter
 
+from worker.broker.users import handler_role
 from worker.cli.alerts.needs import lack_of_alerts
-from worker.cli.endpoint import start_endpoint
 from worker.cli.exit_codes import BUG, DONE, TRY_AGAIN, WrongArguments
 from worker.cli.output import say
 from worker.cli.process import Process
 from worker.cli.subscriber import start_own
-from worker.cli.sweeper import start_sweep
+from worker.operate import tracing
 from worker.operate.telemetry import ROLE_INFO, logger, start_telemetry
 from worker.settings import Settings, SettingsError, load, require, with_queue
 from worker.settings.fields import SUBSCRIBERS
 
 Start = Callable[[Process], Awaitable[None]]
 END_S: Final = 1.0
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+ENDPOINT: Final = "worker.cli.endpoint:start_endpoint"
+SWEEP: Final = "worker.cli.sweeper:start_sweep"
 NO_CRM: Final = "no account has a token for HubSpot: set AFTERCALL_CRM_TOKEN, or AFTERCALL_ACCOUNTS__<NAME>__CRM_TOKEN"
 NO_TARGET: Final = 'aftercall.toml names no target: add a table [forward.<name>] with its url = "https://…"'
 CONSUMERS: Final[Mapping[str, str]] = {
@@ -53,7 +57,7 @@ def webhook() -> int:
     """
     settings = load(os.environ)
     require(settings, webhook=True)
-    return _run(settings, {"webhook": start_endpoint})
+    return _run(settings, {"webhook": _load(ENDPOINT)})
 
 
 def consume(
@@ -81,11 +85,11 @@ def consume(
     require(settings, vapi="enrich" in names)
     built_in = [name for name in names if name not in own]
     _require_usable(settings, built_in)
-    roles: dict[str, Start] = {name: _start(name) for name in built_in}
+    roles: dict[str, Start] = {name: _load(CONSUMERS[name]) for name in built_in}
     if own:
         settings = _with_queue(settings, queue)
         roles[own[0]] = partial(start_own, target=own[0], name=queue)
-    return _run(settings, roles)
+    return _run(settings, roles, [*built_in, *([handler_role(queue)] if own else [])])
 
 
 def every_role() -> int:
@@ -101,8 +105,8 @@ def every_role() -> int:
     for name, lack in lacks.items():
         if lack is not None:
             say(f"{name} does not run, and its queue fills: {lack}")
-    able = {name: _start(name) for name, lack in lacks.items() if lack is None}
-    return _run(settings, {**able, "sweep": start_sweep, "webhook": start_endpoint})
+    able = {name: _load(CONSUMERS[name]) for name, lack in lacks.items() if lack is None}
+    return _run(settings, {**able, "sweep": _load(SWEEP), "webhook": _load(ENDPOINT)})
 
 
 def _require_known(names: Sequence[str], own: Sequence[str], queue: str) -> None:
@@ -142,29 +146,47 @@ def _lack(settings: Settings, name: str) -> str | None:
     return needs(settings) if needs else None
 
 
-def _start(name: str) -> Start:
-    """What starts a consumer; only those that run are loaded, with the libraries they need."""
-    module, _, function = CONSUMERS[name].partition(":")
+def _load(place: str) -> Start:
+    """What starts a role; only those that run are loaded, with the libraries they need."""
+    module, _, function = place.partition(":")
     return cast("Start", getattr(import_module(module), function))
 
 
-def _run(settings: Settings, roles: Mapping[str, Start]) -> int:
+def _run(settings: Settings, roles: Mapping[str, Start], users: Iterable[str] | None = None) -> int:
     start_telemetry()
-    return uvloop.run(serve(settings, roles))
+    tracing.start_tracing(_service_of(roles))
+    return uvloop.run(serve(settings, roles, roles if users is None else users))
 
 
-async def serve(settings: Settings, roles: Mapping[str, Start]) -> int:
-    """Run the roles until SIGTERM or SIGINT; a second signal ends the process at once."""
+def _collect_rarely() -> None:
+    """Have the garbage collector look at what is new only, and not at each call.
+
+    What is there once a role has started stays; a call makes hundreds of objects, which go without it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def _service_of(roles: Mapping[str, Start]) -> str:
+    """What tracing calls this process: each role is a service of its own."""
+    only = next(iter(roles)) if len(roles) == 1 else ""
+    return f"aftercall-{only.replace(':', '.')}" if only else "aftercall"
+
+
+async def serve(settings: Settings, roles: Mapping[str, Start], users: Iterable[str]) -> int:
+    """Run the roles, which have the rights of `users`, until SIGTERM or SIGINT; a second signal ends it at once."""
     # Left in the opposite order: stop listening, finish requests, finish deliveries, close the broker's sessions, and
     # only then the probes, which say "not ready" all the while.
     async with AsyncExitStack() as stack:
-        process = Process(settings, stack)
+        process = Process(settings, stack, users)
         await process.serve_probes()
         for name, start in roles.items():
             await start(process)
             ROLE_INFO.labels(name).set(1)
         process.run(process.watch_memory(), "watch of the memory")
         process.has_started = True
+        _collect_rarely()
         logger().info("role.started", roles=list(roles), accounts=[each.name for each in settings.accounts])
         await process.stopping.wait()
         logger().info("role.stopping", grace_s=settings.grace_s)

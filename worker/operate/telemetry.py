@@ -83,9 +83,12 @@ LIBRARY_MAX: Final = 300
 Log = structlog.stdlib.BoundLogger
 
 
+_log: Log | None = None
+
+
 def logger() -> Log:
     """The log of this process."""
-    return cast("Log", structlog.get_logger())
+    return _log if _log is not None and structlog.is_configured() else cast("Log", structlog.get_logger())
 
 
 def at_zero(counter: Counter | Histogram, *values: Iterable[str]) -> None:
@@ -122,6 +125,8 @@ def start_telemetry(*, json: bool | None = None) -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer) if as_json else _terminal(),
         cache_logger_on_first_use=True,
     )
+    global _log  # noqa: PLW0603  # put together once: that takes longer than a line does
+    _log = cast("Log", structlog.get_logger().bind())
     _adopt_libraries()
     BUILD_INFO.labels(version("aftercall"), sys.version.split()[0]).set(1)
 

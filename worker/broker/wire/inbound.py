@@ -1,0 +1,86 @@
+"""Deliveries, straight from the wire, and their acknowledgement."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from aio_pika.abc import AbstractChannel, AbstractConnection
+
+from worker.broker.wire import frames
+from worker.broker.wire.connection import Wire, WiredConnection
+from worker.broker.wire.lane import Lane
+from worker.broker.wire.properties import short_text
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """A delivery that is ours to settle: what aio-pika's incoming message tells, under the same names."""
+
+    lane: "Inbound"
+    delivery_tag: int
+    exchange: str
+    routing_key: str
+    body: bytes
+    headers: dict[str, Any]
+    type: str | None
+    correlation_id: str | None
+    content_type: str | None
+    content_encoding: str | None
+    timestamp: datetime | None
+    message_id: str | None
+
+    async def ack(self) -> None:
+        """Acknowledge it. Raises `OSError` if the connection is gone: the broker has it again then."""
+        await self.lane.send(frames.ack(self.lane.number, self.delivery_tag))
+
+    async def reject(self, *, requeue: bool) -> None:
+        """Give it back to its queue, or leave it to the broker's dead letters. Raises as `ack` does."""
+        await self.lane.send(frames.reject(self.lane.number, self.delivery_tag, requeue=requeue))
+
+
+class Inbound(Lane):
+    """The deliveries of a channel, each handed to `take` as it comes."""
+
+    def __init__(self, wire: Wire, number: int, take: Callable[[Taken], object]) -> None:
+        super().__init__()
+        self.number = number
+        self._wire = wire
+        self._take = take
+
+    @classmethod
+    async def open(
+        cls, connection: AbstractConnection, channel: AbstractChannel, take: Callable[[Taken], object]
+    ) -> None:
+        """Have the deliveries of a channel handed to `take` from now on."""
+        if not isinstance(connection, WiredConnection):
+            raise TypeError("only a connection over a wire has lanes")
+        number = (await channel.get_underlay_channel()).number
+        connection.wire.lanes[number] = cls(connection.wire, number, take)
+
+    def on_method(self, name: bytes, buffer: bytes, at: int) -> bool:
+        """Take the beginning of a delivery."""
+        if name != frames.DELIVER:
+            return False
+        at += 1 + buffer[at]
+        (tag,) = frames.TAG.unpack_from(buffer, at)
+        exchange, at = short_text(buffer, at + 9)
+        self._method = tag, exchange, short_text(buffer, at)[0]
+        return True
+
+    def on_content(self, method: tuple[int, str, str], told: dict[str, Any], body: bytes) -> None:
+        """Take a delivery."""
+        ask = told.get
+        self._take(
+            Taken(
+                *(self, *method, body, ask("headers") or {}, ask("type"), ask("correlation_id")),
+                content_type=ask("content_type"),
+                content_encoding=ask("content_encoding"),
+                timestamp=ask("timestamp"),
+                message_id=ask("message_id"),
+            )
+        )
+
+    async def send(self, frame: bytes) -> None:
+        """Send what settles a delivery."""
+        await self._wire.drain()
+        self._wire.write([frame])
