@@ -1,1 +1,1 @@
-"""What a role does per second and per processor, against a real broker. See `python -m bench --help`."""
+"""What Aftercall does per second and per processor: `make bench` compares, `bench.cost` counts, each other one part."""

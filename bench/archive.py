@@ -1,7 +1,7 @@
 """Measure calls archived a second by one `aftercall consume postcall`, on SQLite and PostgreSQL: `-m bench.archive`.
 
 As shipped, with everything switched on; both databases wait for the disk at each commit. Beside them, for comparison,
-what one enricher emits on the same machine (as `python -m bench` measures it), and what both do at once.
+what one enricher emits on the same machine (as `make bench` measures it), and what both do at once.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import aio_pika
 
-from bench.__main__ import Rig, enriching, rss_mb, spent_s
 from bench.ledger import fill
+from bench.rig import Rig, enriching, rss_mb, spent_s
 from bench.spool import messages_of
 from consumers.ended_reasons import outcome_of
 from consumers.enriched import EnrichedCall, Provenance, Timeline, emission

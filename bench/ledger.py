@@ -15,8 +15,8 @@ from typing import Final
 
 import aio_pika
 
-from bench.__main__ import rss_mb, spent_s
 from bench.bodies import PLACE, call_of
+from bench.rig import rss_mb, spent_s
 from consumers.ended_reasons import outcome_of
 from consumers.enriched import EnrichedCall, Provenance, Timeline, emission
 from consumers.messages import Message

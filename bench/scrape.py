@@ -12,8 +12,8 @@ import aio_pika
 import aiohttp
 import msgspec
 
-from bench.__main__ import Rig, enriching, spent_s
 from bench.ledger import fill
+from bench.rig import Rig, enriching, spent_s
 from bench.spool import messages_of
 from consumers.messages import OURS, Message
 from worker.broker import declare

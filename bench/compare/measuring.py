@@ -1,0 +1,115 @@
+"""The measurements: each is given a contestant, and returns figures."""
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Final
+
+from bench.bodies import PLACE
+from bench.compare.broker import Queues
+from bench.compare.contestants import SECRET, Contestant
+from bench.compare.posting import pace, percentile
+from bench.compare.programs import Failed, Program, running
+from bench.compare.rig import CONNECTIONS, SIZE_KB, Rig, endpoint_of, post_one, queues_of
+
+WARM_S: Final = 1
+MARKS: Final = (0.1, 0.9)
+DRAIN_S: Final = 600.0
+LOOK_EVERY_S: Final = 0.02
+MEMORY_EVERY_S: Final = 0.25
+Figures = dict[str, float]
+
+
+def webhooks(rig: Rig, contestant: Contestant) -> Figures:
+    """Post as fast as they are answered, with no worker behind."""
+    with queues_of(rig, contestant) as queues, endpoint_of(rig, contestant) as (program, url):
+        post_one(rig, url, SIZE_KB)
+        program.wait(lambda: queues.depth(queues.calls) > 0)  # an endpoint may listen before it publishes
+        _wrk(rig, url, WARM_S)
+        spent, waiting = program.cpu_s(), queues.depth(queues.calls)
+        posted = _wrk(rig, url, rig.seconds)
+        spent = program.cpu_s() - spent
+        program.wait(lambda: queues.depth(queues.calls) - waiting >= posted, within_s=5)
+        return {"rate": posted / rig.seconds, "cpu_ms": spent * 1000 / posted, "pss_mb": program.pss_mb()}
+
+
+def _wrk(rig: Rig, url: str, seconds: int) -> int:
+    """How many were answered by 200. Raises `Failed` if any was not."""
+    told = {"BODY": str(rig.report(SIZE_KB)), "PLACE": PLACE.decode(), "SECRET": SECRET}
+    script = Path(__file__).with_name("post.lua")
+    command = ("wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s")
+    done = subprocess.run(
+        [*command, "--script", script, url], env=os.environ | told, capture_output=True, text=True, check=True
+    )
+    found = re.search(r"(\d+) requests in", done.stdout)
+    if not found or "Non-2xx" in done.stdout:
+        raise Failed(done.stdout)
+    return int(found[1])
+
+
+def drain(
+    rig: Rig,
+    contestant: Contestant,
+    *,
+    size_kb: int = SIZE_KB,
+    latency_ms: int = 0,
+    concurrency: int = CONNECTIONS,
+    waiting: int = 0,
+) -> Figures:
+    """Work off a backlog; measured between a tenth and nine tenths of the calls."""
+    calls = rig.calls if size_kb == SIZE_KB else rig.calls // 3
+    with queues_of(rig, contestant) as queues:
+        with endpoint_of(rig, contestant) as (program, url):
+            post_one(rig, url, size_kb)
+            program.wait(lambda: queues.depth(queues.calls) > 0)
+            time.sleep(2)  # until a quorum queue lets go of what it only counts
+        queues.fill(max(calls, waiting))
+        given = rig.given(contestant, (size_kb, latency_ms), concurrency)
+        with running(contestant, contestant.worker, given) as program:
+            return _drained(queues, program, calls)
+
+
+def _drained(queues: Queues, program: Program, calls: int) -> Figures:
+    passed: list[tuple[float, int, float]] = []
+    peak_mb, look_at = 0.0, 0.0
+    until = [calls * mark for mark in MARKS]
+
+    def is_done() -> bool:
+        nonlocal peak_mb, look_at
+        done, now = queues.depth(queues.enriched), time.perf_counter()
+        if len(passed) < len(until) and done >= until[len(passed)]:
+            passed.append((now, done, program.cpu_s()))
+        if now >= look_at:
+            peak_mb, look_at = max(peak_mb, program.pss_mb()), now + MEMORY_EVERY_S
+        return len(passed) == len(until)
+
+    program.wait(is_done, within_s=DRAIN_S, every_s=LOOK_EVERY_S)
+    (began, first, spent), (ended, last, spent_last) = passed
+    return {
+        "rate": (last - first) / (ended - began),
+        "cpu_ms": (spent_last - spent) * 1000 / (last - first),
+        "pss_mb": peak_mb,
+    }
+
+
+def latency(rig: Rig, contestant: Contestant) -> Figures:
+    """Post 100 calls a second and see how long each takes till it is in the subscriber's queue."""
+    given = rig.given(contestant, (SIZE_KB, 50))
+    with queues_of(rig, contestant) as queues, endpoint_of(rig, contestant) as (_, url):
+        post_one(rig, url, SIZE_KB)
+        with running(contestant, contestant.worker, given) as worker:
+            worker.wait(lambda: queues.depth(queues.enriched) > 0)
+            took = pace(url, rig.report(SIZE_KB).read_bytes(), queues, rig.seconds)
+    return {"p50_ms": percentile(took, 50) * 1000, "p99_ms": percentile(took, 99) * 1000}
+
+
+def start(rig: Rig, contestant: Contestant) -> Figures:
+    """From the start of a program until it takes connections, or consumes."""
+    with queues_of(rig, contestant) as queues:
+        with endpoint_of(rig, contestant) as (program, _):
+            endpoint_s = time.perf_counter() - program.began
+        with running(contestant, contestant.worker, rig.given(contestant, (SIZE_KB, 0))) as program:
+            program.wait(queues.is_consumed)
+            return {"endpoint_s": endpoint_s, "worker_s": time.perf_counter() - program.began}

@@ -1,0 +1,124 @@
+"""What is measured, in which order, and how each figure is told."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from bench.compare.contestants import CONTESTANTS, OURS, Contestant
+from bench.compare.measuring import Figures, drain, latency, start, webhooks
+from bench.compare.rig import Rig
+
+SHORT: Final = 3_000
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One line of the table; `chart` is its heading in the chart, if it is in it."""
+
+    key: str
+    title: str
+    digits: int = 0
+    chart: str = ""
+
+
+class Phase(msgspec.Struct, frozen=True):
+    """One measurement, of all contestants in turn or of ours alone."""
+
+    name: str
+    measure: Callable[[Rig, Contestant], Figures]
+    figures: tuple[Figure, ...]
+    is_ours_alone: bool = False
+
+    @property
+    def contestants(self) -> tuple[Contestant, ...]:
+        """Who takes part in it."""
+        return (OURS,) if self.is_ours_alone else tuple(CONTESTANTS.values())
+
+
+def _backlog(rig: Rig, contestant: Contestant) -> Figures:
+    """The start of a long backlog against that of a short one; the fill takes longer than the measurement."""
+    short = drain(rig, contestant, waiting=SHORT)
+    long = drain(rig, contestant, waiting=rig.long_backlog)
+    return {"short_rate": short["rate"], "short_pss_mb": short["pss_mb"]} | long
+
+
+PHASES: Final = (
+    Phase(
+        "webhooks",
+        webhooks,
+        (
+            Figure("rate", "webhooks accepted a second, 64 connections", chart="webhooks a second"),
+            Figure(
+                "cpu_ms",
+                "endpoint: ms of processor a webhook",
+                2,
+                chart="endpoint: CPU ms a webhook (less is better)",
+            ),
+            Figure("pss_mb", "endpoint: memory after the load, MB"),
+        ),
+    ),
+    Phase(
+        "drain-20",
+        drain,
+        (
+            Figure("rate", "calls a second, 20 KB", chart="calls a second, 20 KB"),
+            Figure(
+                "cpu_ms",
+                "worker: ms of processor a call, 20 KB",
+                2,
+                chart="worker: CPU ms a call, 20 KB (less is better)",
+            ),
+            Figure("pss_mb", "worker: most memory, 20 KB, MB"),
+        ),
+    ),
+    Phase(
+        "drain-300",
+        partial(drain, size_kb=300),
+        (
+            Figure("rate", "calls a second, 300 KB", chart="calls a second, 300 KB"),
+            Figure("cpu_ms", "worker: ms of processor a call, 300 KB", 2),
+            Figure("pss_mb", "worker: most memory, 300 KB, MB", chart="worker: MB at 300 KB (less is better)"),
+        ),
+    ),
+    Phase(
+        "slow-64",
+        partial(drain, latency_ms=200),
+        (Figure("rate", "calls a second, an API of 200 ms, 64 at a time (320 at most)"),),
+    ),
+    Phase(
+        "slow-256",
+        partial(drain, latency_ms=200, concurrency=256),
+        (
+            Figure("rate", "calls a second, an API of 200 ms, 256 at a time (1,280 at most)"),
+            Figure("pss_mb", "worker: most memory, 256 at a time, MB"),
+        ),
+    ),
+    Phase(
+        "latency",
+        latency,
+        (
+            Figure("p50_ms", "from webhook to subscriber at 100 calls a second, an API of 50 ms: median, ms", 1),
+            Figure("p99_ms", "the same: 99th percentile, ms", 1),
+        ),
+    ),
+    Phase(
+        "start",
+        start,
+        (
+            Figure("worker_s", "start of the worker, until it consumes, s", 2),
+            Figure("endpoint_s", "start of the endpoint, until it listens, s", 2),
+        ),
+    ),
+    Phase(
+        "backlog",
+        _backlog,
+        (
+            Figure("short_rate", "calls a second, a short backlog"),
+            Figure("rate", "calls a second, a long backlog"),
+            Figure("short_pss_mb", "worker: most memory, a short backlog, MB"),
+            Figure("pss_mb", "worker: most memory, a long backlog, MB"),
+        ),
+        is_ours_alone=True,
+    ),
+)

@@ -1,0 +1,102 @@
+"""The figures of a comparison: kept as JSON, told as a Markdown table."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import msgspec
+
+from bench.compare.contestants import CONTESTANTS, OURS, REFERENCE
+from bench.compare.measuring import Figures
+from bench.compare.phases import PHASES, SHORT, Figure
+
+NONE: Final = "-"
+LIBRARIES: Final = ("aiohttp", "aio-pika", "orjson", "uvloop")
+
+
+class Results(msgspec.Struct):
+    """All that was measured: by phase, figure and contestant the values of the repeats."""
+
+    machine: str
+    seconds: int
+    calls: int
+    long_backlog: int
+    values: dict[str, dict[str, dict[str, list[float]]]] = {}
+
+    def add(self, phase: str, who: str, figures: Figures) -> None:
+        """Keep what one measurement found."""
+        for key, value in figures.items():
+            self.values.setdefault(phase, {}).setdefault(key, {}).setdefault(who, []).append(round(value, 4))
+
+    def of(self, phase: str, key: str, who: str) -> list[float]:
+        """The values of the repeats; none if it was not measured."""
+        return self.values.get(phase, {}).get(key, {}).get(who, [])
+
+    @property
+    def repeats(self) -> int:
+        """How often each was measured, at the most."""
+        every = (values for by_key in self.values.values() for by_who in by_key.values() for values in by_who.values())
+        return max(map(len, every), default=0)
+
+
+def machine(rabbitmq: str) -> str:
+    """What it was measured on."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"{os.cpu_count()} processors ({_processor()}), shared by contestant, broker, load and API; "
+        f"Python {platform.python_version()}, RabbitMQ {rabbitmq}, one node; {libraries}"
+    )
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def markdown(results: Results) -> str:
+    """The table, what it was measured on, and what a long backlog does."""
+    lines = [
+        f"Medians of {results.repeats}; x is against the plain reference; in brackets least and most of the repeats.",
+        f"Measured on {results.machine}.",
+        "",
+        f"| | {' | '.join(each.title for each in CONTESTANTS.values())} |",
+        f"|---{'|---' * len(CONTESTANTS)}|",
+        *(
+            _line(results, phase.name, figure)
+            for phase in PHASES
+            if phase.name in results.values and not phase.is_ours_alone
+            for figure in phase.figures
+        ),
+    ]
+    return "\n".join([*lines, *_backlog(results)])
+
+
+def _line(results: Results, phase: str, figure: Figure) -> str:
+    cells = (_cell(results, phase, figure, who) for who in CONTESTANTS)
+    return f"| {figure.title} | {' | '.join(cells)} |"
+
+
+def _cell(results: Results, phase: str, figure: Figure, who: str) -> str:
+    values, base = results.of(phase, figure.key, who), results.of(phase, figure.key, REFERENCE)
+    if not values:
+        return NONE
+    middle, least, most = (f"{each:,.{figure.digits}f}" for each in (median(values), min(values), max(values)))
+    ratio = f" x {median(values) / median(base):.2f}" if base and who != REFERENCE else ""
+    return f"**{middle}**{ratio} ({least} to {most})"
+
+
+def _backlog(results: Results) -> list[str]:
+    """How the start of a long backlog compares with that of a short one."""
+    every = {key: results.of("backlog", key, OURS.name) for key in ("short_rate", "rate", "short_pss_mb", "pss_mb")}
+    if not all(every.values()):
+        return []
+    short, long, short_mb, long_mb = (median(each) for each in every.values())
+    return [
+        "",
+        f"With {results.long_backlog:,} calls waiting the enricher does {long:,.0f} a second in {long_mb:,.0f} MB;",
+        f"with {SHORT:,} waiting, {short:,.0f} in {short_mb:,.0f} MB: x {long / short:.2f} the rate and x",
+        f"{long_mb / short_mb:.2f} the memory.",
+    ]

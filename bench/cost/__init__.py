@@ -1,0 +1,1 @@
+"""What one call costs, counted: `python -m bench.cost`."""

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+from bench.compare.__main__ import write
+from bench.compare.chart import svg
+from bench.compare.results import Results, markdown
+
+
+def results(**rates: list[float]) -> Results:
+    found = Results("a machine", seconds=5, calls=3000, long_backlog=100_000)
+    for who, values in rates.items():
+        for value in values:
+            found.add("webhooks", who, {"rate": value, "cpu_ms": 1 / value})
+    return found
+
+
+def test_the_table_has_medians_ratios_to_the_plain_reference_and_the_noise() -> None:
+    table = markdown(results(aftercall=[1900, 3000, 2000], plain=[1000, 900, 1600]))
+
+    assert "**2,000** x 2.00 (1,900 to 3,000) | **1,000** (900 to 1,600) | - | -" in table
+    assert "Medians of 3" in table
+
+
+def test_the_table_tells_what_a_long_backlog_does() -> None:
+    found = results(aftercall=[2000])
+    found.add("backlog", "aftercall", {"short_rate": 500, "rate": 490, "short_pss_mb": 40, "pss_mb": 42})
+
+    assert "x 0.98 the rate and x\n1.05 the memory" in markdown(found)
+
+
+def test_the_chart_shows_whoever_was_measured() -> None:
+    drawn = svg(results(aftercall=[2000], celery=[100]))
+
+    assert ">Aftercall<" in drawn
+    assert ">Celery<" in drawn
+    assert ">FastStream<" not in drawn
+
+
+def test_what_people_wrote_around_the_figures_stays(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("# Ours\n<!-- measured -->\nold\n<!-- until here -->\nOurs too\n")
+
+    write(results(aftercall=[2000]), tmp_path)
+    write(results(aftercall=[3000]), tmp_path)
+
+    assert page.read_text().startswith("# Ours\n<!-- measured -->\nMedians")
+    assert page.read_text().endswith("<!-- until here -->\nOurs too\n")
+    assert "3,000" in page.read_text()
+    assert "2,000" not in page.read_text()
+    assert "old" not in page.read_text()
