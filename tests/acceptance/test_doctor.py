@@ -88,6 +88,17 @@ async def test_what_is_broken_at_the_broker_is_named_with_its_mend(healthy: Inst
     assert named[("dead letters", "warn", "1 in calls.unrouted")] == "aftercall dead groups --queue calls.unrouted"
 
 
+async def test_a_subscriber_that_does_not_run_is_named_with_the_command_that_starts_it(healthy: Installation) -> None:
+    subscribers = {"AFTERCALL_SUBSCRIBERS": "ledger,postcall"}
+    await healthy.started("webhook", **subscribers)
+
+    _, findings = await examined(healthy, **subscribers)
+
+    (lonely,) = (each for each in findings if "calls.postcall has no consumer" in each["detail"])
+    assert lonely["status"] == "warn"
+    assert "start `aftercall consume postcall`, or take postcall out of" in lonely["mend"]
+
+
 async def test_without_the_management_api_the_doctor_and_the_check_name_one_mend(healthy: Installation) -> None:
     await healthy.started("webhook")
     nowhere = {"AFTERCALL_AMQP_MANAGEMENT_URL": "http://127.0.0.1:1"}

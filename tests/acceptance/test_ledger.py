@@ -96,8 +96,9 @@ async def test_every_role_in_one_process_keeps_the_ledger_too(
 
     await installation.post(report("web"))
 
-    (told,) = await story(f"sqlite:///{tmp_path}/.aftercall/ledger.db", call["id"])
-    assert told.kind == "enriched"
+    told = await story(f"sqlite:///{tmp_path}/.aftercall/ledger.db", call["id"])
+    # The sweep may have come before the webhook.
+    assert [event.kind for event in told if event.kind != "swept"] == ["enriched"]
 
 
 async def test_a_call_that_could_not_be_had_at_once_has_a_story(

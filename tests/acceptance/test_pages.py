@@ -1,4 +1,4 @@
-"""The commands of README.md, docs/upgrading.md and docs/runbook.md, run as they stand, the numbers of ports aside."""
+"""The commands of README.md and of pages in docs/, run as they stand, the numbers of ports aside."""
 
 import asyncio
 import os
@@ -10,9 +10,14 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from yarl import URL
 
 from tests.pages import HERE, SETTING, Block, blocks
 from tests.processes import AFTERCALL, RunningProcess, eventually
+from worker.broker.rights import refused_rights
+from worker.broker.topology import topology_of
+from worker.broker.users import users_of
+from worker.settings import load
 from worker.simulate.rabbitmq import Broker, PrivateNode, free_ports
 
 README = HERE / "README.md"
@@ -115,6 +120,16 @@ async def upgraded() -> AsyncIterator[PrivateNode]:
         yield node
 
 
+def at(node: PrivateNode) -> dict[str, str]:
+    """The environment in which a page's commands reach that node, and are found."""
+    return {
+        **node.home.environment(),
+        "PATH": f"{Path(AFTERCALL).parent}:/usr/lib/rabbitmq/bin:{os.environ['PATH']}",
+        "AFTERCALL_AMQP_URL": node.url,
+        "AFTERCALL_AMQP_MANAGEMENT_URL": node.management_url or "",
+    }
+
+
 @pytest.mark.timeout(150)
 async def test_upgrading_by_the_page_moves_every_message_to_the_new_queues(
     upgraded: PrivateNode, start_process: Callable[..., RunningProcess], tmp_path: Path
@@ -122,12 +137,8 @@ async def test_upgrading_by_the_page_moves_every_message_to_the_new_queues(
     old, new = "[subscribers.billing]\n", "[subscribers.billing-v2]\n"
     settings = tmp_path / "aftercall.toml"
     settings.write_text(old)
-    path = f"{Path(AFTERCALL).parent}:/usr/lib/rabbitmq/bin:{os.environ['PATH']}"
     environment = {
-        **upgraded.home.environment(),
-        "PATH": path,
-        "AFTERCALL_AMQP_URL": upgraded.url,
-        "AFTERCALL_AMQP_MANAGEMENT_URL": upgraded.management_url or "",
+        **at(upgraded),
         "AFTERCALL_RETRY_TIERS_S": str(TIER_S),
         "api": f"{upgraded.management_url}/api",
         "vhost": "%2F",
@@ -163,3 +174,21 @@ async def test_upgrading_by_the_page_moves_every_message_to_the_new_queues(
     assert await calls.taken("calls.unrouted") == set()
     left = (await upgraded.ctl("list_queues", "name")).split()
     assert {"calls.billing", "calls.billing.dead", "calls.crm.aside"}.isdisjoint(left)
+
+
+@pytest.mark.timeout(90)
+async def test_by_the_page_of_security_each_role_has_a_user_with_the_password_of_its_file(
+    upgraded: PrivateNode, start_process: Callable[..., RunningProcess], tmp_path: Path
+) -> None:
+    commands = "\n".join(block.text for block in runnable(HERE / "docs" / "security.md"))
+    page = start_process("bash", "-euo", "pipefail", "-c", commands, environment=at(upgraded))
+    assert await page.wait(within_s=60) == 0, page.text()
+
+    topology = topology_of(load({}, tmp_path))
+    users = {user.name: user for user in users_of(topology).values()}
+    passwords = {path.name: path.read_text().strip() for path in (tmp_path / "passwords").iterdir()}
+    assert {"aftercall-topology", "aftercall-webhook"} <= passwords.keys() <= users.keys()
+    for name, password in passwords.items():
+        url = URL(upgraded.url).with_user(name).with_password(password)
+        async with await aio_pika.connect(url) as connection:
+            assert await refused_rights(connection, topology, users[name]) == []

@@ -17,6 +17,7 @@ from tests.integration.consumers import (
     take,
 )
 from tests.processes import eventually
+from worker.simulate.tcp_proxy import TcpProxy
 
 
 async def test_no_more_deliveries_are_in_hand_than_the_prefetch(amqp_url: str) -> None:
@@ -55,6 +56,25 @@ async def test_a_consumer_that_stops_finishes_what_it_has_in_hand_and_leaves_the
     left = [await take(amqp_url, QUEUE) for _ in range(4)]
     assert sorted(message.body for message in left) == [b"1", b"2", b"3", b"4"]
     assert not any(ours(message) for message in left)
+
+
+async def test_a_consumer_that_stops_while_it_consumes_anew_takes_no_more(amqp_url: str, proxy: TcpProxy) -> None:
+    wanted, late = 2, asyncio.Event()
+
+    def follow() -> int:
+        if wanted > 2:  # the cancel takes two delays, and another two whatever comes before consuming
+            asyncio.get_running_loop().call_later(3 * proxy.delay_s, late.set)
+        return wanted
+
+    hands = {"outage": Api(), "follow": follow, "follow_every_s": 0.1}
+    url = proxy.through(amqp_url)
+    async with consuming(url, *[forever] * 9, prefetch=2, publisher_url=amqp_url, hands=hands) as (script, consumer, _):
+        await put(amqp_url, *(b"%d" % number for number in range(9)))
+        await eventually(lambda: len(script.heard) == 2)
+        proxy.delay_s, wanted = 0.2, 7
+        await late.wait()
+        await consumer.stop(1.5)
+        assert await count(amqp_url, QUEUE) == 7
 
 
 async def test_large_bodies_wait_for_each_other_and_a_larger_one_than_all_goes_alone(amqp_url: str) -> None:

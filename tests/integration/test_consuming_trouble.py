@@ -32,6 +32,7 @@ from tests.processes import eventually
 from worker.broker.consuming import Consuming
 from worker.broker.deliver import Settler
 from worker.broker.publisher import Publisher
+from worker.clients.breaker import Breaker
 from worker.settings import Secret
 from worker.simulate.rabbitmq import PrivateNode
 from worker.simulate.tcp_proxy import TcpProxy
@@ -141,6 +142,41 @@ async def test_connections_that_break_again_and_again_lose_nothing(amqp_url: str
         await eventually(consumer.is_consumed)
         await eventually(lambda: len({delivery.body for delivery in script.heard}) == 300, within_s=20)
     assert await all_bodies(amqp_url, LEDGER) | await all_bodies(amqp_url, QUEUE) == set(bodies)
+
+
+async def answers() -> None:
+    """A probe that nothing is wrong with."""
+
+
+async def test_an_outage_that_begins_while_the_broker_is_away_costs_no_second_connection(
+    amqp_url: str, proxy: TcpProxy
+) -> None:
+    hands = {"outage": (api := Breaker("default", answers))}
+    with capture_logs() as logs:
+        async with consuming(proxy.through(amqp_url), publisher_url=amqp_url, hands=hands) as (script, consumer, _):
+            await proxy.refuse()
+            proxy.cut()
+            await eventually(lambda: not consumer.session.ready.is_set())
+            api.open("away")
+            await proxy.accept()
+            await put(amqp_url, b"looked at")
+            await eventually(lambda: script.heard)
+    assert not [line for line in logs if "given up here" in line.get("detail", "")]
+
+
+async def test_a_connection_lost_while_the_head_of_the_queue_is_looked_at_is_made_again_once(
+    amqp_url: str, proxy: TcpProxy
+) -> None:
+    hands = {"outage": (api := Breaker("default", answers))}
+    api.open("away")
+    url = proxy.through(amqp_url)
+    with capture_logs() as logs:
+        async with consuming(url, forever, publisher_url=amqp_url, hands=hands) as (script, _, _):
+            await put(amqp_url, b"looked at")
+            await eventually(lambda: script.heard)
+            proxy.cut()
+            await eventually(lambda: len(script.heard) == 2)
+    assert len([line for line in logs if line["event"] == "broker.lost"]) == 1
 
 
 async def test_a_connection_closed_by_the_broker_is_made_again_and_its_deliveries_come_again(

@@ -1,7 +1,6 @@
 """Bodies of calls, as Vapi and what stands before it are known to send them."""
 
 import gzip
-import time
 
 import aiohttp
 import pytest
@@ -9,7 +8,7 @@ from aiohttp import web
 
 from consumers.enrich import CallUnreadable, ask
 from tests.integration.vapi_api import Api, Play, client, cut_off, endless, fetch, json
-from tests.unit.builders import notification
+from tests.unit.builders import CALL_ID
 from worker.clients.vapi import Patience
 
 
@@ -69,7 +68,7 @@ async def test_a_call_that_cannot_be_read_is_its_own_trouble_whatever_befalls_th
     api.answers = [unreadable]
     patience = Patience(tries_max=2, backoff_s=0.01, body_max_bytes=2_000_000)
     async with client(api.url, patience) as vapi:
-        answer = await ask(notification(), vapi.fetch_call, time.time)
+        answer = await ask(CALL_ID, vapi.fetch_call)
 
         assert (bool(answer.trouble), answer.is_shared) == (True, False)
         assert not vapi.breaker.is_open

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cli.config import config, rows_of
+from worker.cli.config import config, reference_table, rows_of
 from worker.settings import SettingsError, load, without_passwords
 
 ACME = "AFTERCALL_ACCOUNTS__ACME_DENTAL__"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def shown(folder: Path, **environ: str) -> dict[str, Any]:
@@ -138,3 +139,9 @@ def test_of_a_targets_address_only_the_host_is_shown_since_its_path_may_be_the_s
 
     assert told["forward.zapier.url"] == "https://hooks.example.com:8443/********"
     assert told["forward.bare.url"] == "https://b.example/"
+
+
+def test_the_readme_has_every_setting_as_it_is() -> None:
+    table = "\n".join(reference_table())
+
+    assert f"<!-- aftercall config --reference -->\n{table}\n<!-- end -->" in README.read_text()

@@ -10,7 +10,7 @@ from aiormq.exceptions import AMQPConnectionError
 from tests.certificates import Authority
 from worker.broker.session import explain
 from worker.clients.tls import TlsFileUnusable, context_of, followed_context
-from worker.operate.words import why_no_tls
+from worker.operate.words import in_words, why_no_tls
 from worker.settings import SettingsError, load
 from worker.settings.tls import NO_FILES, TlsFiles, tls_files_of
 
@@ -88,8 +88,10 @@ def test_a_file_that_is_of_no_use_is_named_with_the_reason(authority: Authority,
     }
 
     for files, told in troubles.items():
-        with pytest.raises(TlsFileUnusable, match=told):
+        with pytest.raises(TlsFileUnusable, match=told) as caught:
             context_of(files)
+        assert told in explain(caught.value)
+        assert told in in_words(caught.value)
 
 
 def test_files_are_read_again_when_they_change_and_only_then(authority: Authority) -> None:

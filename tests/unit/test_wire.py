@@ -19,7 +19,6 @@ from consumers.outcomes import TooLarge
 from worker.broker.wire import Inbound, Nacked, Outbound, Returned, Taken, WiredConnection
 from worker.broker.wire.connection import Wire
 from worker.broker.wire.frames import HEARTBEAT, publish
-from worker.broker.wire.properties import read_header, read_table, write_header, write_table
 
 CONSUMING, PUBLISHING, OTHER = 1, 2, 3
 FRAME_MAX = 4096
@@ -31,6 +30,8 @@ class Socket:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.is_closed = False
+        self.has_room = asyncio.Event()
+        self.has_room.set()
 
     @property
     def transport(self) -> "Socket":
@@ -46,7 +47,7 @@ class Socket:
         self.sent += parts
 
     async def drain(self) -> None:
-        """Nothing is ever too much here."""
+        await self.has_room.wait()
 
     def frames(self) -> Iterator[Any]:
         left = b"".join(self.sent)
@@ -178,6 +179,15 @@ def test_a_body_of_any_size_is_cut_into_frames_that_the_broker_takes(size: int) 
     assert all(len(part.value) <= FRAME_MAX - 8 for part in parts)
 
 
+async def test_a_broker_that_sets_no_limit_to_its_frames_gets_whole_messages() -> None:
+    publishing = Publishing(frame_max=0)
+    (task,) = await publishing.begin("a")
+
+    assert [frame.value for frame in publishing.socket.frames() if isinstance(frame, ContentBody)] == [b"{}"]
+    publishing.hear(Basic.Ack(delivery_tag=1))
+    await task
+
+
 def message(**changes: Any) -> Message:
     given_: dict[str, Any] = {"exchange": "calls", "routing_key": "key", "body": b"{}", "type": "call.ended"}
     return Message(**(given_ | changes))
@@ -186,11 +196,11 @@ def message(**changes: Any) -> Message:
 class Publishing:
     """An outbound lane, and publishes on it."""
 
-    def __init__(self) -> None:
+    def __init__(self, frame_max: int = FRAME_MAX) -> None:
         self.socket = Socket()
         self.wire = wire_to(self.socket)
         connection = cast("WiredConnection", SimpleNamespace(wire=self.wire))
-        self.lane = self.wire.lanes[PUBLISHING] = Outbound(connection, PUBLISHING, FRAME_MAX)
+        self.lane = self.wire.lanes[PUBLISHING] = Outbound(connection, PUBLISHING, frame_max)
 
     async def begin(self, *call_ids: str) -> list[asyncio.Task[None]]:
         """As many publishes as there are calls, written and not yet answered."""
@@ -258,6 +268,26 @@ async def test_when_the_channel_ends_nobody_waits_on_and_nothing_more_is_written
     assert len(publishing.socket.sent) == written
 
 
+async def test_a_publish_that_waits_for_room_is_not_written_once_the_channel_ended() -> None:
+    publishing = Publishing()
+    publishing.socket.has_room.clear()
+    (task,) = await publishing.begin("a")
+
+    publishing.lane.fail(ConnectionAbortedError("gone"))
+    publishing.socket.has_room.set()
+
+    with pytest.raises(ConnectionAbortedError):
+        await asyncio.wait_for(task, 1)
+    assert not publishing.socket.sent
+
+
+async def test_headers_are_no_larger_than_a_frame_of_the_broker() -> None:
+    publishing = Publishing()
+    with pytest.raises(TooLarge):
+        await asyncio.wait_for(publishing.lane.publish(message(headers={"x": "y" * FRAME_MAX})), 1)
+    assert not publishing.socket.sent
+
+
 async def test_headers_that_amqp_cannot_carry_cost_no_number() -> None:
     publishing = Publishing()
     for headers, error in (({"x": object()}, TypeError), ({"x" * 256: 1}, ValueError), ({"x": "\ud83d"}, ValueError)):
@@ -281,54 +311,3 @@ async def test_whoever_waits_no_more_is_not_told() -> None:
 
     await second
     assert first.cancelled()
-
-
-# Properties
-
-TEXT = st.text(st.characters(exclude_categories=("Cs",)))
-SHORT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)  # pamqp cuts a key at 128 bytes
-PLAIN = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | TEXT
-VALUES = st.recursive(
-    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SHORT, inner, max_size=3), max_leaves=8
-)
-
-
-@given(st.dictionaries(SHORT, VALUES, max_size=6), SHORT, SHORT)
-def test_what_is_written_is_what_pamqp_reads(headers: dict[str, Any], call_id: str, type_: str) -> None:
-    told = {"content_type": "application/json", "content_encoding": None, "correlation_id": call_id, "type_": type_}
-    written = write_header(7, headers, message_id="m", at=1_800_000_000.9, **cast("dict[str, Any]", told))
-
-    header = ContentHeader()
-    header.unmarshal(written)
-
-    read = header.properties
-    assert (header.body_size, read.delivery_mode, read.app_id, read.message_id) == (7, 2, "aftercall", "m")
-    assert (read.headers or {}, read.correlation_id or "", read.message_type or "") == (headers, call_id, type_)
-    assert (read.content_type, read.content_encoding) == ("application/json", None)
-    assert read.timestamp is not None
-    assert read.timestamp.timestamp() == 1_800_000_000
-
-
-@given(st.dictionaries(SHORT, VALUES, max_size=6), st.none() | SHORT, st.none() | SHORT, st.none() | st.integers(0, 9))
-def test_what_pamqp_writes_is_read_alike(
-    headers: dict[str, Any], reply_to: str | None, correlation_id: str | None, priority: int | None
-) -> None:
-    given_ = {"headers": headers, "reply_to": reply_to, "correlation_id": correlation_id, "priority": priority}
-    properties = Basic.Properties(**cast("dict[str, Any]", given_), message_id="m", message_type="t", app_id="other")
-
-    size, told = read_header(ContentHeader(body_size=9, properties=properties).marshal())
-
-    assert size == 9
-    expected = {key: value for key, value in given_.items() if value not in (None, "")} | {
-        "message_id": "m",
-        "type": "t",
-    }
-    assert {key: value for key, value in told.items() if value not in (None, "", {})} == {
-        key: value for key, value in expected.items() if value != {}
-    }
-
-
-def test_header_text_that_is_no_utf_8_comes_as_bytes_and_goes_out_again() -> None:
-    table = write_table({"x": b"\xff\xfe"})
-    assert read_table(table.replace(b"\x01xx\x00", b"\x01xS\x00"), 0)[0] == {"x": b"\xff\xfe"}
-    assert read_table(table, 0)[0] == {"x": b"\xff\xfe"}

@@ -111,6 +111,7 @@ class Consuming:
 
     async def _start(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
         await self._abandon()
+        self._consumed = None  # it ended with its channel
         await self._publisher.unblocked()
         await self._set_up(connection, channel)
         await Inbound.open(connection, channel, self._take)
@@ -121,10 +122,9 @@ class Consuming:
             self._tending = asyncio.create_task(self._tend(queue, self._outage), name=f"tend {self.queue}")
 
     async def _consume(self, queue: AbstractQueue) -> None:
-        if self._is_stopping:
-            return
         await queue.channel.set_qos(prefetch_count=self._prefetch)  # for consumers that begin after it
-        self._consumed = (queue, await queue.consume(_pass_by, timeout=LOOK_S))
+        if not self._is_stopping:
+            self._consumed = (queue, await queue.consume(_pass_by, timeout=LOOK_S))
 
     async def _tend(self, queue: AbstractQueue, outage: Outage) -> None:
         """Stop consuming at each outage, look at the head of the queue while it lasts, and consume again.
@@ -203,10 +203,10 @@ class Consuming:
 
     async def _abandon(self) -> None:
         """Cancel what is in hand: unsettled, it goes back to its queue with the channel."""
-        await self._hands.abandon()
-        if self._tending is not None:
+        if self._tending is not None:  # first, or it takes the end of what it looks at for the session's
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
+        await self._hands.abandon()
 
 
 async def _opens(outage: Outage, within_s: float) -> bool:

@@ -105,7 +105,7 @@ def _enrich(topology: Topology, enriching: list[str]) -> User:
 
 
 def _consumer(topology: Topology, name: str) -> User:
-    """One that publishes its troubles alone; the ledger would have to write notes of its own itself, and has none."""
+    """A consumer, which publishes its troubles alone; the ledger sends no notes, for it would be their only reader."""
     queue, ledger = subscriber_queue(name), tuple(_ledger(topology))
     events = (EVENTS, *ledger) if ledger and name != "ledger" else ()
     return User(
@@ -136,16 +136,23 @@ def _all(roles: Iterable[User]) -> User:
 
 
 def _operators(topology: Topology) -> Iterable[User]:
-    declares, looks = (
-        "`aftercall topology apply` and `check`",
-        "whoever only looks: KEDA, the management plugin's pages",
-    )
+    """Those that people use, and what looks on for them."""
+    declares = "`aftercall topology apply` and `check`"
     yield User(role="topology", purpose=declares, configure=OURS, write=OURS, read=OURS, tags=("management",))
+    yield _operator(topology)
+    yield _tail()
+    yield User(role="monitor", purpose="whoever only looks: KEDA, the management plugin's pages", tags=("management",))
+
+
+def _operator(topology: Topology) -> User:
     kept = {UNROUTED, *(queue.name for queue in topology.queues if queue.name.endswith(".dead"))}
     to = (EVENTS, DEAD, REQUEUE, *(queue.name for queue in topology.queues if queue.name not in kept))
     commands = "`aftercall dead`, `replay`, `doctor`"
-    yield User(role="operator", purpose=commands, write=_only(to), read=KEEPING, tags=("management",))
-    yield User(
+    return User(role="operator", purpose=commands, write=_only(to), read=KEEPING, tags=("management",))
+
+
+def _tail() -> User:
+    return User(
         role="tail",
         purpose="`aftercall tail`",
         configure=f"^{WATCHING}$",
@@ -153,7 +160,6 @@ def _operators(topology: Topology) -> Iterable[User]:
         read=f"^({EVENTS}|{WATCHING})$",
         topics=Topics(NOTHING, EMITTED),
     )
-    yield User(role="monitor", purpose=looks, tags=("management",))
 
 
 def _trouble(topology: Topology, queues: Iterable[str]) -> Iterable[str]:
@@ -176,6 +182,6 @@ def _only(names: Iterable[str]) -> str:
 
 
 def _either(patterns: Iterable[str]) -> str:
-    """A pattern of `_only` for what any of several fits."""
+    """The pattern, as `_only` makes them, that fits what any of these does."""
     each = (names for pattern in patterns for names in pattern.removeprefix("^(").removesuffix(")$").split("|"))
     return f"^({'|'.join(dict.fromkeys(names for names in each if names != NOTHING))})$"

@@ -1,6 +1,6 @@
 """Which users of the broker a command of `aftercall topology` is about, and their passwords."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +17,11 @@ def chosen_users(topology: Topology, said: str, passwords: Mapping[str, str]) ->
     Raises `WrongArguments` for a role there is not, and for a password of nobody.
     """
     users = users_of(topology)
-    _require_known(passwords.keys() - {user.name for user in users.values()}, users, "--passwords")
+    _require_known(passwords, [user.name for user in users.values()], "--passwords")
     if said == EVERY:
         return tuple(users.values())
     roles = [role for role in map(str.strip, said.split(",")) if role]
-    _require_known(set(roles) - users.keys(), users, "--users")
+    _require_known(roles, [*users, EVERY], "--users")
     return tuple(user for user in users.values() if user.role in roles or (not roles and user.name in passwords))
 
 
@@ -32,13 +32,15 @@ def passwords_in(folder: Path | None) -> dict[str, str]:
     try:
         found = {path.name: path.read_text(encoding="utf-8").strip() for path in folder.iterdir() if path.is_file()}
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongArguments(f"--passwords {folder}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else "a file in it is no text"
+        raise WrongArguments(f"--passwords {folder}: cannot be read: {why}") from error
+    if not found:
+        raise WrongArguments(f"--passwords {folder}: there is no password in it")
     if empty := sorted(name for name, password in found.items() if not password):
         raise WrongArguments(f"--passwords {folder}: {', '.join(empty)}: a password is missing")
     return found
 
 
-def _require_known(unknown: set[str], users: Mapping[str, User], option: str) -> None:
-    if unknown:
-        known = f"there are {', '.join(users)}, and {EVERY} for them all"
-        raise WrongArguments(f"{option}: {', '.join(sorted(unknown))}: {known}")
+def _require_known(given: Iterable[str], known: Collection[str], option: str) -> None:
+    if unknown := sorted(set(given).difference(known)):
+        raise WrongArguments(f"{option}: {', '.join(unknown)}: there are {', '.join(known)}")

@@ -207,7 +207,7 @@ def _of_queues(settings: Settings, found: Mapping[str, Count], failing: Mapping[
 
 def _commands(settings: Settings) -> dict[str, str]:
     commands = {enrich_queue(account.name): "aftercall consume enrich" for account in settings.accounts}
-    return commands | {subscriber_queue("ledger"): "aftercall consume ledger"}
+    return commands | {subscriber_queue(name): f"aftercall consume {name}" for name in settings.subscribers}
 
 
 async def spool_round(settings: Settings) -> list[Finding]:

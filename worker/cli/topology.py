@@ -117,7 +117,7 @@ async def export(
 ) -> int:
     """Write the topology, and the users with exactly the rights of their roles, in a form that others read.
 
-    Example: aftercall topology export --output-file calls.json && rabbitmqctl import_definitions calls.json
+    Example: aftercall topology export | rabbitmqctl import_definitions
 
     Example: aftercall topology export --passwords passwords --output-file users.json
 
@@ -127,7 +127,7 @@ async def export(
     if it is different: `aftercall topology check` tells. Users are definitions of their own, to be imported after the
     topology is there: RabbitMQ 4.3 takes them only then. Passwords are never made up: of a user without a file in
     `--passwords` only the rights are written, and it must exist before (`rabbitmqctl add_user`). What is written has
-    their hashes. To the operator, each password is the Secret <user>-rabbitmq, with the keys username and password.
+    their hashes. To the operator, each password is the Secret `<user>-rabbitmq`, with the keys username and password.
     """
     settings = load(os.environ)
     topology = topology_of(settings)

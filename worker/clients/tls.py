@@ -11,7 +11,10 @@ _CONTEXTS: Final[dict[TlsFiles, tuple[tuple[int, ...], ssl.SSLContext]]] = {}
 
 
 class TlsFileUnusable(OSError):
-    """A file of TLS cannot be read or holds something else; the text says which, and why."""
+    """A file of TLS cannot be read or holds something else; the text says which, and why.
+
+    OpenSSL's own error is not its cause: it would be taken for a trouble with the other side, and names no file.
+    """
 
 
 def context_of(files: TlsFiles) -> ssl.SSLContext:
@@ -57,8 +60,8 @@ def _require_readable(files: TlsFiles) -> None:
 def _trusting(cafile: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=cafile or None)
-    except ssl.SSLError as error:
-        raise TlsFileUnusable(f"{cafile} holds no certificate in PEM") from error
+    except ssl.SSLError:
+        raise TlsFileUnusable(f"{cafile} holds no certificate in PEM") from None
 
 
 def _show(context: ssl.SSLContext, files: TlsFiles) -> None:
@@ -69,5 +72,5 @@ def _show(context: ssl.SSLContext, files: TlsFiles) -> None:
 
     try:
         context.load_cert_chain(files.certfile, keyfile, password=no_passphrase)
-    except ssl.SSLError as error:
-        raise TlsFileUnusable(f"{files.certfile} and {keyfile} are no certificate and its key in PEM") from error
+    except ssl.SSLError:
+        raise TlsFileUnusable(f"{files.certfile} and {keyfile} are no certificate and its key in PEM") from None

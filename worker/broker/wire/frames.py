@@ -16,6 +16,8 @@ KINDS: Final = frozenset({METHOD, HEADER, BODY, 8})
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 END: Final = b"\xce"
 FRAMING_BYTES: Final = 8
+FRAME_MAX: Final = 2**17
+"""What RabbitMQ sets by default, and what is kept to where a broker sets no limit, which it tells as 0."""
 
 DELIVER: Final = b"\x00\x3c\x00\x3c"
 RETURN: Final = b"\x00\x3c\x00\x32"

@@ -38,7 +38,8 @@ class Outbound(Lane):
         super().__init__()
         self._wire = connection.wire
         self._number = number
-        self._frame_max = frame_max
+        self._frame_max = frame_max or frames.FRAME_MAX
+        self._header_max = min(HEADER_MAX_BYTES, self._frame_max - frames.FRAMING_BYTES)
         self._last = 0
         self._waiting: dict[int, tuple[asyncio.Future[None], str]] = {}
         self._loop = asyncio.get_running_loop()
@@ -61,12 +62,12 @@ class Outbound(Lane):
         Raises `Nacked`, `Returned`, `TooLarge`, `OSError`, and what the channel ends with. `TypeError` and `ValueError`
         are for headers that AMQP cannot carry.
         """
-        if self._error is not None:
-            raise self._error
         message_id = os.urandom(16).hex()  # never the same id twice in flight: by it a returned message is known
-        header = _header(message, message_id)
+        header = _header(message, message_id, self._header_max)
         place = (message.exchange, message.routing_key)
         await self._wire.drain()
+        if self._error is not None:
+            raise self._error
         self._wire.write(frames.publish(self._number, place, header, message.body, self._frame_max))
         self._last += 1
         confirmed = self._loop.create_future()
@@ -104,7 +105,7 @@ class Outbound(Lane):
                 _settle(self._waiting.pop(each)[0], trouble)
 
 
-def _header(message: Message, message_id: str) -> bytes:
+def _header(message: Message, message_id: str, most: int) -> bytes:
     header = write_header(
         len(message.body),
         message.headers,
@@ -115,7 +116,7 @@ def _header(message: Message, message_id: str) -> bytes:
         correlation_id=message.call_id,
         type_=message.type,
     )
-    if len(header) > HEADER_MAX_BYTES:
+    if len(header) > most:
         raise TooLarge(f"{len(header)} bytes of headers, which must fit one frame")
     return header
 

@@ -5,6 +5,7 @@ Source: AMQP 0-9-1, section 4.2.5.5, in RabbitMQ's dialect (https://www.rabbitmq
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
@@ -89,13 +90,17 @@ def _short(text: str) -> bytes:
 
 
 def read_header(payload: bytes) -> tuple[int, dict[str, Any]]:
-    """The size of the body that follows, and the properties by name. Raises `ValueError` for what is no header."""
+    """The size of the body that follows, and the properties by name, up to one that cannot be read.
+
+    What AMQP carries, Python may not hold; the connection, and all that is in hand, is not to end of it.
+    """
     _, _, body_size, flags = HEAD.unpack_from(payload)
     told: dict[str, Any] = {}
     at = HEAD.size
-    for flag, name, read in _PROPERTIES:
-        if flags & flag:
-            told[name], at = read(payload, at)
+    with suppress(Exception):
+        for flag, name, read in _PROPERTIES:
+            if flags & flag:
+                told[name], at = read(payload, at)
     return body_size, told
 
 
@@ -110,7 +115,9 @@ def _octet(buffer: bytes, at: int) -> tuple[int, int]:
 
 
 def _timestamp(buffer: bytes, at: int) -> tuple[Any, int]:
-    return decode.timestamp(buffer[at : at + 8])[1], at + 8
+    with suppress(ValueError, OverflowError):  # after the year 9999
+        return decode.timestamp(buffer[at : at + 8])[1], at + 8
+    return None, at + 8
 
 
 def read_table(buffer: bytes, at: int) -> tuple[dict[str, Any], int]:
