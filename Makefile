@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 RIVALS := .venv-bench
 # Most tests wait for real servers: four files at a time keep two processors busy. In the order of their names the slow
 # ones come first and the unit tests last, so that none of the four is left with the longest.
-WORKERS ?= 4
+WORKERS ?= 5
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 RELEASES ?= trixie forky
 # The tests start hundreds of processes: each would compile everything anew where the environment has this set.
@@ -28,6 +28,7 @@ demo: setup broker ## Show calls travelling through, on this machine alone; KEEP
 
 test: setup check broker database node tools ## Everything CI runs: the checks, then all tests, against a real RabbitMQ and newer ones
 	$(BIN)/python -m pytest -m alone
+	@for release in $(RELEASES); do $(BIN)/python -m tests.newer $$release --unpack; done >/dev/null 2>&1 &
 	$(BIN)/python -m pytest -m "not alone" $(SPREAD) $(ARGS)
 	@$(MAKE) --no-print-directory newer
 
