@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 RIVALS := .venv-bench
 # Most tests wait for real servers: four files at a time keep two processors busy. In the order of their names the slow
 # ones come first and the unit tests last, so that none of the four is left with the longest.
-WORKERS ?= 5
+WORKERS ?= 4
 SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 RELEASES ?= trixie forky
 # The tests start hundreds of processes: each would compile everything anew where the environment has this set.

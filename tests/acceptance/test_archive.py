@@ -171,7 +171,8 @@ async def test_while_the_database_is_away_calls_wait_in_the_queue_and_no_attempt
         await archived(postgresql_url, 50)
         await postcall.wait_for_line("archive.back")
     lines = [json.loads(line) for line in postcall.text().splitlines() if "delivery.settled" in line]
-    assert {line["outcome"] for line in lines} == {"acked"}
+    # One that was written just as its connection ended comes again, as the same row: no attempt is spent.
+    assert {line["outcome"] for line in lines} - {"unsettled"} == {"acked"}
 
 
 async def test_what_is_no_call_is_a_dead_letter_and_the_others_go_on(
