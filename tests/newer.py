@@ -27,8 +27,7 @@ VERSIONS = (
     "print('Python', platform.python_version(), 'and RabbitMQ', *(node.rpartition('-')[2] for node in nodes))"
 )
 SPREAD = ("-n", "4", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone")
-UNIT, TRAVELS, TOPOLOGY = (
-    "tests/unit",
+TRAVELS, TOPOLOGY = (
     "tests/acceptance/test_a_call_travels.py",
     "tests/integration/test_topology_live.py",
 )
@@ -36,7 +35,7 @@ DRILL = "tests/faults/test_the_drill.py::test_30_no_call_is_lost_whatever_the_ad
 LEADER = ("tests/faults/test_a_cluster_loses_its_leader.py", "-k", "the_leader_of_the_queue_is_killed")
 CHOSEN = {
     "trixie": [(TRAVELS, TOPOLOGY, *SPREAD)],
-    "forky": [(DRILL, TRAVELS, TOPOLOGY, UNIT, *SPREAD), LEADER],
+    "forky": [(DRILL, TRAVELS, TOPOLOGY, *SPREAD), LEADER],
 }
 
 
