@@ -32,7 +32,13 @@ def _grown(document: Any, size_bytes: int) -> bytes:
         "analysis": {"summary": " ".join(rng.choices(WORDS, k=60)), "successEvaluation": "true"},
         "artifact": {"messages": turns, "recordingUrl": "https://storage.example.com/0.wav"},
     }
-    while len(body := json.dumps(document(told), separators=(",", ":")).encode()) < size_bytes - 200:
+    size = len(_json(document(told)))
+    while size < size_bytes - 200:
         text = " ".join(rng.choices(WORDS, k=18))
         turns.append({"role": "user", "message": text, "time": 1.7e12, "secondsFromStart": 3.2, "duration": 2980})
-    return body
+        size += len(_json(turns[-1])) + 1
+    return _json(document(told))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-HOLLOW: Final = (str, list, dict)
+from consumers.parts import is_hole, parts_of, value_of
+
 Source = Literal["api", "webhook", "both"]
 
 # Of `message.call`, a snapshot from the call's creation, only what cannot have changed since.
@@ -30,35 +31,27 @@ class Joined(msgspec.Struct):
 
 
 def join(report: dict[str, Any], fetched: dict[str, Any] | None) -> Joined:
-    """The call of a report and, if it could be fetched, of `GET /call/<id>`. `fetched` is filled in place."""
-    told = as_call(report)
-    if fetched is None:
-        return Joined(told | {"status": "ended"}, "webhook", sorted(told))
+    """The call of a report, in parts or whole, and, if it could be fetched, of `GET /call/<id>`, filled in place."""
+    call: dict[str, Any] = {} if fetched is None else fetched
     filled: list[str] = []
-    _fill(fetched, told, "", filled)
-    return Joined(fetched, "both" if filled else "api", sorted(filled))
+    _fill(call, as_call(report), "", filled)
+    if fetched is None:
+        return Joined(call | {"status": "ended"}, "webhook", sorted(filled))
+    return Joined(call, "both" if filled else "api", sorted(filled))
 
 
 def as_call(report: dict[str, Any]) -> dict[str, Any]:
-    """What a report tells, in the places of a Call object; its holes left out."""
-    snapshot = report.get("call")
-    known = snapshot if isinstance(snapshot, dict) else {}
-    call = {key: known[key] for key in IDENTITY if not is_hole(known.get(key))}
-    return call | {key: value for key, value in report.items() if key not in NOT_OF_THE_CALL and not is_hole(value)}
-
-
-def is_hole(value: Any) -> bool:
-    """Whether there is nothing in a value: null, or an empty text, list or object. 0 and false are something."""
-    return value is None or (not value and isinstance(value, HOLLOW))
+    """What a report tells, in parts and in the places of a Call object."""
+    known = parts_of(report.get("call")) or {}
+    call = {key: part for key, part in report.items() if key not in NOT_OF_THE_CALL}
+    return call | {key: known[key] for key in IDENTITY if key in known and is_hole(call.get(key))}
 
 
 def _fill(call: dict[str, Any], told: dict[str, Any], path: str, filled: list[str]) -> None:
-    for key, value in told.items():
+    for key, part in told.items():
         here = call.get(key)
-        if is_hole(value):
-            continue
-        if here and isinstance(here, dict) and isinstance(value, dict):
-            _fill(here, value, f"{path}{key}.", filled)
-        elif is_hole(here):
-            call[key] = value
+        if here and isinstance(here, dict):
+            _fill(here, parts_of(part) or {}, f"{path}{key}.", filled)
+        elif not here and is_hole(here) and not is_hole(part):
+            call[key] = value_of(part)
             filled.append(path + key)

@@ -10,6 +10,7 @@ from consumers.messages import (
     EVENTS,
     OURS,
     Delivery,
+    Identity,
     Journey,
     Message,
     event_headers,
@@ -18,9 +19,10 @@ from consumers.messages import (
     unpack,
 )
 from consumers.outcomes import Undecodable
+from consumers.parts import parts_of, parts_of_message, value_of
 from consumers.quoting import quoted
 from consumers.timestamps import instant, instant_of_epoch, iso
-from consumers.tolerant_json import NotJson, parse
+from consumers.tolerant_json import NotJson
 
 CALL_ENDED: Final = "call.ended"
 
@@ -28,7 +30,7 @@ CALL_ENDED: Final = "call.ended"
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """The report of one ended call, and what is known of its way here.
 
-    `report` is Vapi's `message` object. `ended_at` is never later than `received_at`, whatever a clock said.
+    `report` is Vapi's `message` object, in parts. `ended_at` is never later than `received_at`, whatever a clock said.
     """
 
     account: str
@@ -42,12 +44,12 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
 def read_notification(delivery: Delivery, now: float) -> Notification:
     """The notification in a delivery. Raises `Undecodable` if it is none, telling what it is instead."""
     try:
-        document = parse(unpack(delivery))
+        report = parts_of_message(unpack(delivery))
     except NotJson as error:
         raise Undecodable(f"not JSON: {error}") from error
     except ValueError as error:
         raise Undecodable(str(error)) from error
-    identity = identity_of(document)
+    identity = _identity(report)
     if identity.type != END_OF_CALL_REPORT:
         told = quoted(identity.type)
         raise Undecodable(f"message.type is {told}, and only {END_OF_CALL_REPORT!r} tells of an ended call")
@@ -57,15 +59,21 @@ def read_notification(delivery: Delivery, now: float) -> Notification:
     return Notification(
         account=delivery.account,
         call_id=identity.call_id,
-        report=document["message"],
-        ended_at=_ended_at(document["message"], journey.received_at),
+        report=report,
+        ended_at=_ended_at(report, journey.received_at),
         journey=journey,
         trace={key: delivery.headers[key] for key in ("traceparent", "tracestate") if key in delivery.headers},
     )
 
 
+def _identity(report: Any) -> Identity:
+    told = parts_of(report) or {}
+    call = parts_of(told.get("call")) or {}
+    return identity_of({"message": {"type": value_of(told.get("type")), "call": {"id": value_of(call.get("id"))}}})
+
+
 def _ended_at(report: dict[str, Any], received_at: float) -> float:
-    told = instant(report.get("endedAt")) or instant_of_epoch(report.get("timestamp"))
+    told = instant(value_of(report.get("endedAt"))) or instant_of_epoch(value_of(report.get("timestamp")))
     return min(told or received_at, received_at)
 
 

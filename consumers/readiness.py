@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from consumers.merge import is_hole
+from consumers.parts import is_hole, parts_of
 
 NOT_FOUND_GRACE_S: Final = 300
 """How long after a call's end a 404 means "not there yet" rather than "gone"."""
@@ -23,8 +23,8 @@ def _checks(call: dict[str, Any], report: dict[str, Any], *, asked: bool) -> tup
         ("status", call.get("status") != "ended"),
         ("endedAt", is_hole(call.get("endedAt"))),
         ("cost", not is_hole(call.get("startedAt")) and call.get("cost") is None),
-        ("analysis", _shows_analysis(report) and not _shows_analysis(call)),
-        ("recording", _shows_recording(report) and not _shows_recording(call)),
+        ("analysis", not _shows_analysis(call) and _shows_analysis(report)),
+        ("recording", not _shows_recording(call) and _shows_recording(report)),
     )
 
 
@@ -33,6 +33,5 @@ def _shows_analysis(document: dict[str, Any]) -> bool:
 
 
 def _shows_recording(document: dict[str, Any]) -> bool:
-    artifact = document.get("artifact")
-    places = (artifact, document) if isinstance(artifact, dict) else (document,)
+    places = (document, parts_of(document.get("artifact")) or {})
     return any(not is_hole(place.get(key)) for place in places for key in ("recording", "recordingUrl"))

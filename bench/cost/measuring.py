@@ -36,10 +36,11 @@ class Wanted(msgspec.Struct, frozen=True):
 async def measure(wanted: Wanted, folder: Path) -> Path:
     """Warm a role up, and watch it for so many calls; the file of its report."""
     report, settled, published = folder / "report", Tally(), Tally()
+    answer = call_answer(wanted.size_bytes)
     consumed: asyncio.Future[tuple[Broker, int, str]] = asyncio.get_running_loop().create_future()
     async with (
         _listening(lambda: Broker(settled, published, consumed)) as amqp,
-        _listening(lambda: Api(call_answer(wanted.size_bytes))) as api,
+        _listening(lambda: Api(answer)) as api,
     ):
         port, probes = free_ports(2)
         told = _environment(folder, amqp=amqp, api=api, port=port, probes=probes)

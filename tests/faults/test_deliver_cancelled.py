@@ -4,12 +4,12 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from aio_pika.abc import AbstractIncomingMessage
 
 from consumers.messages import Delivery, Message
 from consumers.outcomes import Reject, Retry
 from consumers.settling import Schedule
 from worker.broker.deliver import Settler, deliver
+from worker.broker.wire import Taken
 
 QUEUE = "calls.enrich.default"
 STEPS_MAX = 200
@@ -59,7 +59,7 @@ async def run_for(steps: int, said: tuple[Message, ...] | Exception) -> tuple[bo
 
     incoming = Incoming(published)
     settler = Settler(handle, publish, Schedule((1, 2), 60))
-    task = asyncio.create_task(deliver(cast("AbstractIncomingMessage", incoming), QUEUE, settler))
+    task = asyncio.create_task(deliver(cast("Taken", incoming), QUEUE, settler))
     for _ in range(steps):
         await a_turn()
     task.cancel()

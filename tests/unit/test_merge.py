@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.merge import IDENTITY, NOT_OF_THE_CALL, as_call, is_hole, join
+from consumers.merge import IDENTITY, NOT_OF_THE_CALL, as_call, join
+from consumers.parts import is_hole
 from consumers.readiness import missing_from
 from tests.unit.builders import JSON, KEYS, OBJECTS, fetched, report
 
@@ -87,7 +88,7 @@ def test_unknown_fields_of_both_sides_are_kept(told: dict[str, Any], known: dict
 
 @given(st.dictionaries(st.sampled_from(IDENTITY) | KEYS, JSON))
 def test_of_the_snapshot_in_the_webhook_nothing_but_identity_is_taken(snapshot: dict[str, Any]) -> None:
-    assert as_call({"call": snapshot}) == {
+    assert join({"call": snapshot}, {}).call == {
         key: value for key, value in snapshot.items() if key in IDENTITY and not is_hole(value)
     }
 

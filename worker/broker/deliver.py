@@ -26,8 +26,7 @@ from worker.operate.telemetry import (
 
 HANDLE_MAX_S: Final = 45.0
 PUBLISH_MAX_S: Final = 15.0
-ACK_S: Final = 5.0
-"""Together about a minute: a delivery held longer is one that the broker's own timeout may take away."""
+"""With an acknowledgement about a minute: a delivery held longer is one that the broker's own timeout may take away."""
 
 Incoming = AbstractIncomingMessage | Taken
 Publish = Callable[[Message], Awaitable[None]]
@@ -52,7 +51,7 @@ def count_from_zero(queue: str) -> None:
     at_zero(DEAD_LETTERS, (queue,), (*REASONS.values(), "gave-up", "error"))
 
 
-async def deliver(incoming: Incoming, queue: str, settler: Settler) -> Settlement:
+async def deliver(incoming: Taken, queue: str, settler: Settler) -> Settlement:
     """Settle one delivery: what it led to is safe at the broker before it is acknowledged.
 
     Raises `PublishFailed` if that could not be, and `TimeoutError` if the broker took no acknowledgement; the delivery
@@ -63,8 +62,7 @@ async def deliver(incoming: Incoming, queue: str, settler: Settler) -> Settlemen
     delivery = with_journey(read(incoming, queue), now)
     settlement = settle(delivery, await _hear(settler, delivery, now), schedule=settler.schedule, now=settler.clock())
     settlement = await _publish(settlement, delivery, settler)
-    async with asyncio.timeout(ACK_S):
-        await incoming.ack()
+    await incoming.ack()
     _tell(settlement, delivery, time.perf_counter() - began, now)
     return settlement
 

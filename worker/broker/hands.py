@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
 from consumers.messages import unpacked_bytes
-from worker.broker.deliver import Incoming
+from worker.broker.wire import Taken
 
 T = TypeVar("T")
 MAX_BYTES: Final = 2**25
@@ -19,20 +19,20 @@ MAX_BYTES: Final = 2**25
 class Hands(Generic[T]):
     """Works on deliveries, at least on one, and on no more than are of `max_bytes` together."""
 
-    def __init__(self, work: Callable[[Incoming], Coroutine[Any, Any, T]], name: str, max_bytes: int) -> None:
+    def __init__(self, work: Callable[[Taken], Coroutine[Any, Any, T]], name: str, max_bytes: int) -> None:
         self._work = work
         self._name = name
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._waiting: deque[tuple[Incoming, int]] = deque()
+        self._waiting: deque[tuple[Taken, int]] = deque()
         self._at_work: set[asyncio.Task[T]] = set()
 
-    def take(self, incoming: Incoming) -> None:
+    def take(self, incoming: Taken) -> None:
         """Take a delivery in hand."""
         self._waiting.append((incoming, _size_of(incoming)))
         self._begin()
 
-    def work(self, incoming: Incoming, size: int = 0) -> "asyncio.Task[T]":
+    def work(self, incoming: Taken, size: int = 0) -> "asyncio.Task[T]":
         """Work on a delivery at once."""
         task = asyncio.create_task(self._work(incoming), name=self._name)
         self._at_work.add(task)
@@ -63,5 +63,5 @@ class Hands(Generic[T]):
         await asyncio.gather(*self._at_work, return_exceptions=True)
 
 
-def _size_of(incoming: Incoming) -> int:
+def _size_of(incoming: Taken) -> int:
     return unpacked_bytes(incoming.body, incoming.content_encoding)

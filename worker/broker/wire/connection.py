@@ -57,8 +57,13 @@ class Wire(TransportFactory):
             raise ConnectionResetError("the connection to the broker is closed")
         self._transport.writelines(frames)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more is written than the broker takes."""
+        return self._transport.get_write_buffer_size() > BUFFER_BYTES
+
     async def drain(self) -> None:
-        """Wait while more is written than the broker takes."""
+        """Wait until the broker has taken most of what is written."""
         await self._writer.drain()
 
     def feed(self, data: bytes) -> bytes:

@@ -1,16 +1,19 @@
 """Deliveries, straight from the wire, and their acknowledgement."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 from worker.broker.wire import frames
 from worker.broker.wire.connection import Wire, WiredConnection
 from worker.broker.wire.lane import Lane
 from worker.broker.wire.properties import short_text
+
+SEND_S: Final = 5.0
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -30,7 +33,10 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     message_id: str | None
 
     async def ack(self) -> None:
-        """Acknowledge it. Raises `OSError` if the connection is gone: the broker has it again then."""
+        """Acknowledge it. Raises `OSError` if the connection is gone: the broker has it again then.
+
+        Raises `TimeoutError` if the broker takes nothing for `SEND_S`.
+        """
         await self.lane.send(frames.ack(self.lane.number, self.delivery_tag))
 
     async def reject(self, *, requeue: bool) -> None:
@@ -50,12 +56,21 @@ class Inbound(Lane):
     @classmethod
     async def open(
         cls, connection: AbstractConnection, channel: AbstractChannel, take: Callable[[Taken], object]
-    ) -> None:
+    ) -> "Inbound":
         """Have the deliveries of a channel handed to `take` from now on."""
         if not isinstance(connection, WiredConnection):
             raise TypeError("only a connection over a wire has lanes")
         number = (await channel.get_underlay_channel()).number
-        connection.wire.lanes[number] = cls(connection.wire, number, take)
+        lane = connection.wire.lanes[number] = cls(connection.wire, number, take)
+        return lane
+
+    def taken(self, message: AbstractIncomingMessage) -> Taken:
+        """A message that was got from a queue over the channel, as a delivery like all others."""
+        return Taken(
+            *(self, message.delivery_tag or 0, message.exchange or "", message.routing_key or "", message.body),
+            *(message.headers, message.type, message.correlation_id, message.content_type, message.content_encoding),
+            *(message.timestamp, message.message_id),
+        )
 
     def on_method(self, name: bytes, buffer: bytes, at: int) -> bool:
         """Take the beginning of a delivery."""
@@ -82,5 +97,7 @@ class Inbound(Lane):
 
     async def send(self, frame: bytes) -> None:
         """Send what settles a delivery."""
-        await self._wire.drain()
+        if self._wire.is_full:
+            async with asyncio.timeout(SEND_S):
+                await self._wire.drain()
         self._wire.write([frame])

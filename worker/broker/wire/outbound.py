@@ -65,7 +65,8 @@ class Outbound(Lane):
         message_id = os.urandom(16).hex()  # never the same id twice in flight: by it a returned message is known
         header = _header(message, message_id, self._header_max)
         place = (message.exchange, message.routing_key)
-        await self._wire.drain()
+        if self._wire.is_full:
+            await self._wire.drain()
         if self._error is not None:
             raise self._error
         self._wire.write(frames.publish(self._number, place, header, message.body, self._frame_max))

@@ -1,0 +1,85 @@
+"""Reading a report part by part tells nothing else than reading it whole."""
+
+import copy
+import json
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.merge import join
+from consumers.outcomes import Undecodable
+from consumers.parts import is_hole, parts_of, parts_of_message, value_of
+from consumers.readiness import missing_from
+from consumers.tolerant_json import NotJson, parse
+from tests.unit.builders import JSON, OBJECTS
+
+
+def in_parts(report: dict[str, Any]) -> dict[str, Any]:
+    parts: dict[str, Any] = parts_of_message(orjson.dumps({"message": report}))
+    return parts
+
+
+@given(OBJECTS, OBJECTS | st.none())
+def test_a_report_in_parts_joins_as_the_whole_one_does(told: dict[str, Any], known: dict[str, Any] | None) -> None:
+    whole = join(copy.deepcopy(told), copy.deepcopy(known))
+    assert join(in_parts(told), copy.deepcopy(known)) == whole
+    assert missing_from(whole.call, in_parts(told), asked=True) == missing_from(whole.call, told, asked=True)
+
+
+@given(JSON)
+def test_the_value_of_a_part_is_what_was_written(value: Any) -> None:
+    part = in_parts({"a": value})["a"]
+    assert value_of(part) == parse(orjson.dumps(value))
+    assert is_hole(part) == is_hole(value)
+    assert (parts_of(part) is None) == (not isinstance(value, dict))
+
+
+@pytest.mark.parametrize("text", ["null", '""', "[]", "{}", "[ \n]", "{\t}"])
+def test_a_hole_is_one_however_it_is_written(text: str) -> None:
+    assert is_hole(parts_of_message(b'{"message": {"a": %b}}' % text.encode())["a"])
+
+
+@pytest.mark.parametrize("text", ["0", "false", '" "', "[null]", '{"a": null}', '"\\u0000"'])
+def test_what_holds_something_is_no_hole(text: str) -> None:
+    assert not is_hole(parts_of_message(b'{"message": {"a": %b}}' % text.encode())["a"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message": {"a": "\\ud83d", "b": 1}}',  # half of an emoji
+        b'{"message": {"a": "\xff", "b": 1}}',
+        b'{"message": {"a": 1e999, "b": 1}}',
+        b'\xef\xbb\xbf{"message": {"a": NaN, "b": 1}}',
+        b'{"message": {"a": {"c": "\\ud83d"}, "\xff": 1, "b": 1}}',
+    ],
+)
+def test_what_a_fast_parser_refuses_is_read_as_the_tolerant_one_reads_it(body: bytes) -> None:
+    parts = parts_of_message(body)
+    assert {key: value_of(part) for key, part in parts.items()} == parse(body)["message"]
+
+
+@pytest.mark.parametrize("message", ["null", "[1]", '"text"', "7"])
+def test_a_message_that_is_no_object_has_no_parts(message: str) -> None:
+    assert parts_of(parts_of_message(b'{"message": %b}' % message.encode())) is None
+    assert parts_of_message(b"[1]") is None
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b'{"message": {"a": tru}}', b'{"message": {"a": 1}'])
+def test_what_is_no_json_is_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(NotJson):
+        parts_of_message(body)
+
+
+def test_a_part_that_nothing_can_read_is_undecodable() -> None:
+    with pytest.raises(Undecodable, match="not JSON"):
+        value_of(msgspec.Raw(b"[" * 100_000))
+
+
+def test_the_last_of_two_parts_of_one_name_counts_as_it_does_for_the_parser() -> None:
+    body = b'{"message": {"a": 1, "a": 2}}'
+    assert value_of(parts_of_message(body)["a"]) == json.loads(body)["message"]["a"]
