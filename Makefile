@@ -38,7 +38,7 @@ newer: setup ## What may differ, on newer Debians: Python 3.13 and 3.14, RabbitM
 test-unit: setup ## The tests that need no broker, in seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-manifests: setup ## Write what in k8s/ follows from observability/
+manifests: setup ## Write what in k8s/ follows from observability/ and from the users of the broker
 	@$(BIN)/python -m tests.kubernetes
 
 drill: setup broker ## Let calls end while everything goes wrong that can, and count them; SEED=7 CALLS=300 SECONDS=60 FAULTS=a,b JSON=account.json

@@ -1,6 +1,6 @@
 """The manifests of k8s/ as kustomize renders them, and what is wrong with them by Kubernetes' own types.
 
-`python -m tests.kubernetes` (`make manifests`) writes the one that follows from another file.
+`python -m tests.kubernetes` (`make manifests`) writes those that follow from elsewhere.
 """
 
 import json
@@ -16,6 +16,10 @@ import yaml
 
 from tests.node import MANIFESTS, NODE
 from tests.tools import find
+from worker.broker.operator import as_yaml, user_resources
+from worker.broker.topology import topology_of
+from worker.broker.users import users_of
+from worker.settings import load
 
 HERE = Path(__file__).parents[1]
 K8S = HERE / "k8s"
@@ -26,6 +30,10 @@ kind: PrometheusRule
 metadata:
   name: aftercall
 spec:
+"""
+USERS = K8S / "overlays/prod/broker-users.yaml"
+USERS_HEAD = """# Written by `make manifests`. For your own installation, with its settings and AFTERCALL_AMQP_URL:
+# aftercall topology export --format operator --users {roles}
 """
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 TYPES = {
@@ -130,5 +138,16 @@ def prometheus_rule() -> str:
     return RULE_HEAD + "".join(f"  {line}\n" if line else "\n" for line in lines)
 
 
+def broker_users() -> str:
+    """The users of the broker for overlays/prod: those of the roles that run there, of KEDA, and of people."""
+    (map_,) = yaml.safe_load(USERS.with_name("kustomization.yaml").read_text())["configMapGenerator"]
+    told = dict(each.split("=", 1) for each in map_["literals"])
+    users = users_of(topology_of(load(told, USERS.parent)))
+    chosen = [user for role, user in users.items() if role not in ("all", "tail")]
+    head = USERS_HEAD.format(roles=",".join(user.role for user in chosen))
+    return head + as_yaml(user_resources(chosen, "aftercall", "rabbitmq"))
+
+
 if __name__ == "__main__":
     RULE.write_text(prometheus_rule())
+    USERS.write_text(broker_users())

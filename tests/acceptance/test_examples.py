@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,9 @@ async def lines(tmp_path: Path, count: int) -> dict[str, tuple[float, float, int
 
     def found() -> dict[str, tuple[float, float, int]]:
         try:
-            rows = sqlite3.connect(f"file:{tmp_path / 'billing.db'}?mode=ro", uri=True).execute(
-                "SELECT call_id, seconds, cost, version FROM lines"
-            )
-            told = {row[0]: tuple(row[1:]) for row in rows}
+            with closing(sqlite3.connect(f"file:{tmp_path / 'billing.db'}?mode=ro", uri=True)) as database:
+                rows = database.execute("SELECT call_id, seconds, cost, version FROM lines")
+                told = {row[0]: tuple(row[1:]) for row in rows}
         except sqlite3.OperationalError:
             return {}
         return told if len(told) >= count else {}

@@ -1,14 +1,19 @@
 """The image: tried by `make image`, which has just built it; that takes root, and a minute or two."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import aio_pika
 import pytest
+from yarl import URL
 
 from tests.acceptance.conftest import Installation, Vapi, fresh_report, sample
+from tests.composed import HERE, SERVICES
 from tests.image import ROOT, Image
 from tests.processes import RunningProcess
+from worker.simulate.rabbitmq import Broker
 
 pytestmark = pytest.mark.skipif("TRY_IMAGE" not in os.environ, reason="`make image` builds the image and tries it")
 BUILD_TOOLS = ("pip", "pip3", "uv", "uv-build", "gcc", "cc", "make", "git")
@@ -73,6 +78,24 @@ async def test_the_image_has_the_libraries_of_every_role(
     process = start_process(*entered, environment=around)
 
     assert await process.wait() == 0, process.text()
+
+
+async def test_the_job_of_compose_makes_a_user_of_the_broker(
+    image: Image, broker: Broker, amqp_url: str, start_process: Callable[..., RunningProcess]
+) -> None:
+    entrypoint = [Path(each) for each in SERVICES["broker-users"]["entrypoint"]]
+    shutil.copy(HERE / "docker" / entrypoint.pop().name, image.volume)
+    url = str(URL(amqp_url).with_user("aftercall-tail").with_password("a-password"))
+    (image.volume / "amqp_url_tail").write_text(url)
+    environment = {"AFTERCALL_AMQP_URL": amqp_url, "AFTERCALL_AMQP_MANAGEMENT_URL": broker.management_url or ""}
+    applied, around = image.command("aftercall", "topology", "apply", environment=environment)
+    assert await start_process(*applied, environment=around).wait() == 0
+    entered, around = image.command(*map(str, entrypoint), "broker-users.py", ".", environment=environment)
+
+    process = start_process(*entered, environment=around)
+
+    assert await process.wait() == 0, process.text()
+    await (await aio_pika.connect(url)).close()
 
 
 async def test_a_call_travels_through_processes_of_the_image(contained: Installation, vapi: Vapi) -> None:

@@ -199,7 +199,6 @@ async def test_a_database_that_can_only_be_read_is_away_until_it_can_be_written_
     await ledger.wait_for_line("ledger.away")
     await ledger.wait_for_line("DatabaseAway.*read-only.*broker.lost")
     postgresql.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    postgresql.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
 
     assert await kept(postgresql_url, 10) == {"enriched": 5, "retried": 5}
     assert ledger.text().count("ledger.away") == 1

@@ -1,36 +1,22 @@
 import re
 import subprocess
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from tests.composed import DOCUMENT, HERE, SERVICES, VARIABLE, environment_of, make_secrets, secrets_of
 from tests.deployed import settings_of
 from tests.tools import find
 from worker.broker.topology import subscriber_queue, topology_of
+from worker.broker.users import users_of
 from worker.settings.fields import SUBSCRIBERS
 
-HERE = Path(__file__).parents[2]
-DOCUMENT: dict[str, Any] = yaml.safe_load((HERE / "docker-compose.yml").read_text())
-SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 ROLES = {name: each for name, each in SERVICES.items() if str(each["image"]).startswith("${AFTERCALL_IMAGE")}
 LASTING = {name: each for name, each in ROLES.items() if each["restart"] != "no"}
-VARIABLE = re.compile(r"\$\{\w+:-([^}]*)\}")
 SECRETIVE = re.compile(r"PASSWORD|SECRETS|TOKEN|API_KEY|_URLS?$")
-
-
-@cache
-def environment_of(name: str) -> dict[str, str]:
-    """The environment of a service when nobody sets a variable."""
-    return {key: VARIABLE.sub(r"\1", str(value)) for key, value in SERVICES[name]["environment"].items()}
-
-
-def secrets_of(service: dict[str, Any]) -> dict[str, str]:
-    """The secrets of a service, by their path in it."""
-    given = [each if isinstance(each, dict) else {"source": each} for each in service.get("secrets", [])]
-    return {each.get("target", f"/run/secrets/{each['source']}"): each["source"] for each in given}
+RUNS = {"endpoint": "webhook", "enricher": "enrich"}
+JOBS = {"topology", "broker-users"} | {name for name in SERVICES if name.startswith("topology-")}
 
 
 def seconds(duration: str) -> int:
@@ -57,6 +43,8 @@ def test_a_service_has_its_secrets_as_files_and_only_those_that_it_reads(name: s
     read = {value for key, value in environment.items() if key.endswith("_FILE")}
 
     mounted = {path for path in secrets_of(service) if not path.endswith(".conf")}
+    if name == "broker-users":
+        mounted -= {path for path in mounted if path.startswith("/run/secrets/amqp_url_")}
     assert read == mounted
     assert set(secrets_of(service).values()) <= DOCUMENT["secrets"].keys()
     secretive = {key for key in environment if SECRETIVE.search(key) and not key.endswith("_FILE")}
@@ -87,7 +75,8 @@ def test_ports_are_published_for_this_machine_alone_and_the_admin_port_of_no_rol
 
 def test_a_role_starts_when_the_topology_is_declared_and_its_servers_are_healthy() -> None:
     for name in ("endpoint", "enricher", "ledger", "sweep", *set(SUBSCRIBERS) - {"ledger"}):
-        assert SERVICES[name]["depends_on"]["topology"] == {"condition": "service_completed_successfully"}
+        assert SERVICES[name]["depends_on"]["broker-users"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["broker-users"]["depends_on"] == {"topology": {"condition": "service_completed_successfully"}}
     for name in ("rabbitmq", "postgres"):
         assert SERVICES["enricher"]["depends_on"][name] == {"condition": "service_healthy"}
         assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
@@ -100,8 +89,24 @@ def test_a_subscriber_started_by_itself_has_its_own_queue_and_no_other_subscribe
 
     queues = {queue.name for queue in topology_of(settings).queues}
     assert {each for each in SUBSCRIBERS if subscriber_queue(each) in queues} == {"ledger", name}
-    assert settings.topology == "apply"
     assert SERVICES[name]["profiles"] == ["subscribers", name]
+    job = SERVICES[f"topology-{name}"]
+    assert (job["command"], job["profiles"]) == (["topology", "apply"], ["subscribers", name])
+    assert environment_of(f"topology-{name}")["AFTERCALL_SUBSCRIBERS"] == f"ledger,{name}"
+    assert SERVICES[name]["depends_on"][f"topology-{name}"] == {"condition": "service_completed_successfully"}
+
+
+def test_each_service_has_the_address_of_its_own_user_who_declares_nothing(tmp_path: Path) -> None:
+    addresses = {name: secrets_of(each).get("/run/secrets/amqp_url") for name, each in ROLES.items() if name != "vapi"}
+    jobs = {name: addresses.pop(name) for name in JOBS}
+
+    assert set(jobs.values()) == {"amqp_url"}
+    assert addresses == {name: f"amqp_url_{RUNS.get(name, name)}" for name in addresses}
+    made = {each for each in secrets_of(SERVICES["broker-users"]).values() if each != "amqp_url"}
+    assert made == set(addresses.values())
+    settings = settings_of(environment_of("broker-users"), "", tmp_path)
+    assert {each.removeprefix("amqp_url_") for each in made} <= users_of(topology_of(settings)).keys()
+    assert {environment_of(name)["AFTERCALL_TOPOLOGY"] for name in addresses} == {"check"}
 
 
 def test_prometheus_scrapes_each_role_that_lasts() -> None:
@@ -131,16 +136,46 @@ def test_the_demo_brings_calls_and_one_who_shows_them() -> None:
 
 
 def test_a_secret_is_made_for_each_that_is_asked_for_and_never_again(tmp_path: Path) -> None:
-    command = [HERE / "docker/make-secrets", tmp_path / "secrets"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    made = make_secrets(tmp_path / "secrets")
 
-    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == made
+    assert make_secrets(tmp_path / "secrets") == made
     assert DOCUMENT["secrets"].keys() <= made.keys()
     assert made["amqp_url"] == f"amqp://aftercall:{made['rabbitmq_password']}@rabbitmq:5672/"
     assert f"default_pass = {made['rabbitmq_password']}" in made["rabbitmq_user.conf"]
+    own = [each for name, each in made.items() if name.startswith("amqp_url_")]
+    passwords = [re.fullmatch(r"amqp://aftercall-\w+:(\w{48})@rabbitmq:5672/", each) for each in own]
+    assert len({each[1] for each in passwords if each}) == len(own) == 10
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_an_installation_with_one_user_for_all_gets_one_for_each_role(tmp_path: Path) -> None:
+    (tmp_path / "rabbitmq_password").write_text("first")
+    (tmp_path / "amqp_url").write_text("amqp://aftercall:first@rabbitmq:5672/\n")
+
+    made = make_secrets(tmp_path)
+
+    assert (made["rabbitmq_password"], made["amqp_url"]) == ("first", "amqp://aftercall:first@rabbitmq:5672/\n")
+    assert made["amqp_url_enrich"].startswith("amqp://aftercall-enrich:")
+
+
+def test_the_administrator_of_the_broker_gets_another_password_as_the_page_tells(tmp_path: Path) -> None:
+    before = make_secrets(tmp_path)
+    for name in ("rabbitmq_password", "rabbitmq_user.conf", "amqp_url"):
+        (tmp_path / name).unlink()
+
+    made = make_secrets(tmp_path)
+
+    changed = {name for name, each in made.items() if each != before[name]}
+    assert changed == {"rabbitmq_password", "rabbitmq_user.conf", "amqp_url"}
+    assert all(made["rabbitmq_password"] in made[name] for name in changed)
+
+
+def test_an_installation_with_a_broker_elsewhere_keeps_its_user(tmp_path: Path) -> None:
+    (tmp_path / "amqp_url").write_text("amqps://calls:p@rabbitmq.example.com/calls")
+
+    made = make_secrets(tmp_path)
+
+    assert {each for name, each in made.items() if name.startswith("amqp_url")} == {made["amqp_url"]}
 
 
 @pytest.mark.parametrize("options", [[], ["--env-file", "docker/demo.env"], ["--profile", "*"]])

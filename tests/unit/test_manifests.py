@@ -27,6 +27,13 @@ def component_of(workload: Resource) -> str:
     return workload["metadata"]["labels"]["app.kubernetes.io/component"]
 
 
+def url_of(workload: Resource) -> str:
+    """The role under whose user of the broker a workload runs."""
+    (secret,) = (each["secret"] for each in pod_of(workload)["volumes"] if each["name"] == "secrets")
+    (key,) = (each["key"] for each in secret["items"] if each["path"] == "amqp-url")
+    return str(key).removeprefix("amqp-url-")
+
+
 def environment_of(resources: tuple[Resource, ...], workload: Resource) -> dict[str, str]:
     container = container_of(workload)
     maps = of_kind(resources, "ConfigMap")
@@ -200,30 +207,33 @@ def test_enrichers_are_added_by_the_time_to_drain_and_never_beyond_what_vapi_all
     assert "replicas" not in enricher["spec"], "two would set it, in turns"
 
 
-def test_the_operators_never_delete_calls_and_the_user_may_do_what_the_roles_do(tmp_path: Path) -> None:
+def test_the_operators_never_delete_calls_and_each_role_has_a_user_with_its_own_rights(tmp_path: Path) -> None:
     resources = rendered("overlays/prod")
-    topology = topology_of(effective("overlays/prod", ours(resources)["aftercall-topology"], tmp_path))
+    settings = effective("overlays/prod", ours(resources)["aftercall-topology"], tmp_path)
+    users = users_of(topology_of(settings))
 
     assert of_kind(resources, "Vhost")["aftercall"]["spec"]["deletionPolicy"] == "retain"
     assert not of_kind(resources, "Queue", "Exchange", "Binding"), "the job declares them"
-    for pattern in of_kind(resources, "Permission")["aftercall"]["spec"]["permissions"].values():
-        assert all(re.search(pattern, each.name) for each in (*topology.exchanges, *topology.queues))
-
-
-def test_each_role_may_have_a_user_of_its_own(tmp_path: Path) -> None:
-    roles = ("postcall", "crm", "forward", "alerts", "broker-users")
-    workloads = ours(overlay_of(tmp_path, *roles)).values()
-    mounted = {
-        component_of(workload): volume["secret"]["items"][0]["key"]
-        for workload in workloads
-        for volume in pod_of(workload)["volumes"]
-        if "secret" in volume
+    permissions = of_kind(resources, "Permission")
+    assert {url_of(each) for each in ours(resources).values()} | {"operator", "monitor"} == {
+        name.removeprefix("aftercall-") for name in permissions
     }
+    assert permissions.keys() == of_kind(resources, "User").keys()
+    for user in (user for user in users.values() if user.name in permissions):
+        rights = {"configure": user.configure, "write": user.write, "read": user.read}
+        assert permissions[user.name]["spec"]["permissions"] == rights
+    passwords = {each["spec"]["importCredentialsSecret"]["name"] for each in of_kind(resources, "User").values()}
+    assert passwords == of_kind(resources, "ExternalSecret").keys() - {"aftercall"}
+
+
+def test_each_role_has_a_user_of_its_own(tmp_path: Path) -> None:
+    workloads = ours(overlay_of(tmp_path, "postcall", "crm", "forward", "alerts")).values()
+    mounted = {component_of(workload): url_of(workload) for workload in workloads}
 
     named = {"endpoint": "webhook", "enricher": "enrich"}
-    assert mounted == {name: f"amqp-url-{named.get(name, name)}" for name in mounted}
+    assert mounted == {name: named.get(name, name) for name in mounted}
     users = users_of(topology_of(load({"AFTERCALL_SUBSCRIBERS": "ledger,postcall,crm,forward,alerts"}, tmp_path)))
-    assert {key.removeprefix("amqp-url-") for key in mounted.values()} <= users.keys()
+    assert set(mounted.values()) <= users.keys()
 
 
 def test_the_secret_store_gives_every_key_that_is_mounted() -> None:
@@ -238,6 +248,10 @@ def test_the_secret_store_gives_every_key_that_is_mounted() -> None:
         for item in volume["secret"]["items"]
     }
     assert mounted | {"management-url"} == given.keys()
+    for secret in of_kind(resources, "ExternalSecret").values():
+        known = [each["secretKey"] for each in secret["spec"]["data"]]
+        used = re.findall(r"\{\{ \.(\w+)", str(secret["spec"]["target"]["template"]["data"]))
+        assert sorted(known) == sorted(used)
     assert not of_kind(resources, "Secret"), "no secret stands in a manifest for production"
 
 
@@ -246,6 +260,7 @@ def test_the_broker_of_the_dev_overlay_knows_the_user_of_the_roles() -> None:
     (secret,) = (each for name, each in of_kind(resources, "Secret").items() if fnmatch(name, "aftercall-*"))
     (broker,) = (each for name, each in of_kind(resources, "ConfigMap").items() if fnmatch(name, "rabbitmq-*"))
 
-    url = base64.b64decode(secret["data"]["amqp-url"]).decode()
+    keys = {f"amqp-url-{url_of(each)}" for each in ours(resources).values()}
+    urls = {base64.b64decode(secret["data"][key]).decode() for key in keys}
     known = dict(line.split(" = ") for line in broker["data"]["rabbitmq.conf"].splitlines())
-    assert url == f"amqp://{known['default_user']}:{known['default_pass']}@rabbitmq:5672/"
+    assert urls == {f"amqp://{known['default_user']}:{known['default_pass']}@rabbitmq:5672/"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kubernetes import HERE, K8S, RULE, RULES, prometheus_rule
+from tests.kubernetes import HERE, K8S, RULE, RULES, USERS, broker_users, prometheus_rule
 
 ROLE = yaml.safe_load((K8S / "role/pod.yaml").read_text())["spec"]["template"]["spec"]
 
@@ -54,6 +54,10 @@ def test_every_file_is_part_of_something() -> None:
 def test_the_rules_of_the_operator_are_those_of_prometheus() -> None:
     assert RULE.read_text() == prometheus_rule(), "`make manifests` writes them anew"
     assert yaml.safe_load(RULE.read_text())["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_the_users_of_the_broker_are_those_of_the_table() -> None:
+    assert USERS.read_text() == broker_users(), "`make manifests` writes them anew"
 
 
 def test_every_dashboard_is_brought_along() -> None:

@@ -7,7 +7,7 @@ import yaml
 
 from tests.kubernetes import K8S, mistakes, of_kind, overlay_of, pod_of, rendered
 from tests.node import MANIFESTS
-from worker.broker.operator import as_yaml, resources
+from worker.broker.operator import as_yaml, topology_resources, user_resources
 from worker.broker.topology import topology_of
 from worker.broker.users import users_of
 from worker.settings import load
@@ -33,8 +33,9 @@ def test_every_component_fits_the_base_alone(tmp_path: Path) -> None:
 
 def test_what_is_exported_for_the_topology_operator_is_as_it_has_it(tmp_path: Path) -> None:
     topology = topology_of(load({"AFTERCALL_VAPI_API_KEY": "k"}, tmp_path))
-    written = as_yaml(resources(topology, users_of(topology).values(), "aftercall", "rabbitmq"))
-    exported = list(yaml.safe_load_all(written))
+    declared = topology_resources(topology, "aftercall", "rabbitmq")
+    users = user_resources(users_of(topology).values(), "aftercall", "rabbitmq")
+    exported = list(yaml.safe_load_all(as_yaml([*declared, *users])))
 
     assert {each["spec"]["deletionPolicy"] for each in exported if each["kind"] == "Queue"} == {"retain"}
     names = [(each["kind"], each["metadata"]["name"]) for each in exported]
