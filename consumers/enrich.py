@@ -113,6 +113,18 @@ async def ask(call_id: str, fetch_call: FetchCall) -> Answer:
         return Answer(trouble=error.reason, is_shared=True, is_outage=error.is_outage, retry_after=error.retry_after)
 
 
+def is_refusal(body: bytes) -> bool:
+    """Whether the body of a 400 is Vapi's own: JSON with a `message` and its status, where a proxy has a page.
+
+    Source: NestJS, whose errors Vapi's are (https://docs.nestjs.com/exception-filters).
+    """
+    try:
+        told = parse(body)
+    except NotJson:
+        return False
+    return isinstance(told, dict) and told.get("statusCode") == 400 and bool(told.get("message"))  # noqa: PLR2004
+
+
 def read_call(body: bytes, call_id: str) -> dict[str, Any]:
     """The call in an answer of `GET /call/<id>`. Raises `CallUnreadable` if that is not what it is."""
     try:

@@ -214,6 +214,20 @@ async def test_a_collector_that_is_away_delays_no_call_and_is_told_of_once(
     await roles[0].wait_for_line("tracing.exports_again")
 
 
+async def test_each_variable_that_makes_no_sense_is_told_of_and_hides_no_collector_that_is_away(
+    installation: Installation, collector: Collector
+) -> None:
+    collector.status = 500
+    wrong = {"OTEL_TRACES_SAMPLER": "now_and_then", "OTEL_BSP_MAX_QUEUE_SIZE": "many"}
+    webhook = await installation.started("webhook", **collector.environment, **wrong)
+    assert webhook.text().count("tracing.variable_ignored") == 2
+    for told in ("now_and_then", "OTEL_BSP_MAX_QUEUE_SIZE"):
+        await webhook.wait_for_line(told)
+
+    await post(installation)
+    await webhook.wait_for_line("tracing.failing")
+
+
 async def test_a_collector_that_does_not_answer_holds_up_no_end(installation: Installation, vapi: Vapi) -> None:
     call = sample("call-web.json")
     vapi.calls[call["id"]] = call

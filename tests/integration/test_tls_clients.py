@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -12,6 +13,8 @@ from consumers.outcomes import Retry
 from tests.certificates import Authority, Certificate
 from tests.integration import targets, vapi_api
 from tests.secured import served_securely
+from worker.clients.hubspot.wire import PATIENCE, Passing, Wire
+from worker.settings import load
 
 
 @pytest.fixture
@@ -46,6 +49,21 @@ async def test_a_file_that_cannot_be_read_is_a_trouble_of_the_api(url: str) -> N
     async with vapi_api.client(f"{url}?cafile=/nowhere/ca.pem") as vapi:
         with pytest.raises(ApiUnavailable, match=r"/nowhere/ca.pem cannot be read: No such file or directory"):
             await vapi.fetch_call(vapi_api.CALL_ID)
+
+
+async def test_hubspot_behind_a_proxy_of_an_own_ca_is_reached(url: str, authority: Authority, us: Certificate) -> None:
+    account = load({"AFTERCALL_CRM_TOKEN": "t"}).accounts[0]
+    async with aiohttp.ClientSession() as http:
+        with pytest.raises(Passing, match="its certificate is of a CA that is not trusted here"):
+            await Wire(account, http, url, PATIENCE).send("GET", "/crm/objects", None)
+        with pytest.raises(Passing, match=r"/nowhere/ca.pem cannot be read: No such file or directory"):
+            await Wire(account, http, f"{url}?cafile=/nowhere/ca.pem", PATIENCE).send("GET", "/crm/objects", None)
+
+        answer = await Wire(account, http, f"{url}/?cafile={authority.cert}&{us.query}", PATIENCE).send(
+            "GET", "/crm/objects", None
+        )
+
+    assert answer.status == 200
 
 
 async def test_a_ca_that_replaces_another_is_trusted_with_the_next_request(

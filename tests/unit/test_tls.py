@@ -39,11 +39,20 @@ def test_no_parameter_switches_the_check_off_or_is_overlooked(parameter: str) ->
     assert problems_of(AMQP_URL=f"amqps://u:p@broker/?{parameter}") == (told,)
 
 
-@pytest.mark.parametrize("key", ["VAPI_BASE_URL", "AMQP_MANAGEMENT_URL", "ACCOUNTS__ACME__VAPI_BASE_URL"])
+@pytest.mark.parametrize(
+    "key", ["VAPI_BASE_URL", "CRM_BASE_URL", "AMQP_MANAGEMENT_URL", "ACCOUNTS__ACME__VAPI_BASE_URL"]
+)
 def test_files_without_tls_are_a_problem_of_their_key(key: str) -> None:
     (told,) = problems_of(**{key: "http://proxy.example:8080?cafile=/ca.pem"})
 
     assert told == f"AFTERCALL_{key}: cafile: of use with TLS alone: write https://"
+
+
+@pytest.mark.parametrize("key", ["VAPI_BASE_URL", "CRM_BASE_URL"])
+def test_a_base_url_has_no_parameters_but_the_files(key: str) -> None:
+    (told,) = problems_of(**{key: "https://proxy.example/?tenant=acme"})
+
+    assert told.startswith(f"AFTERCALL_{key}: tenant: its parameters are cafile, certfile, keyfile; ")
 
 
 def test_what_may_be_of_a_password_is_not_told_for_a_parameter() -> None:

@@ -86,6 +86,29 @@ def test_a_protocol_that_is_not_spoken_is_told_of_and_stops_nothing(monkeypatch:
     assert tracing.requests() == []
 
 
+@pytest.mark.parametrize("exporter", ["console", "otlp,console", "zipkin"])
+def test_an_exporter_that_is_not_understood_is_told_of(exporter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", exporter)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+
+    with capture_logs() as lines:
+        tracing.start_tracing("aftercall")
+
+    told = f"OTEL_TRACES_EXPORTER is {exporter}: only otlp and none are understood here, so no traces are exported"
+    assert [(line["event"], line["detail"]) for line in lines] == [("tracing.off", told)]
+    assert tracing.requests() == []
+
+
+def test_switched_off_tracing_tells_nothing_of_its_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+
+    with capture_logs() as lines:
+        tracing.start_tracing("aftercall")
+
+    assert lines == []
+
+
 def test_without_the_extra_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setitem(sys.modules, "worker.operate.spans", None)

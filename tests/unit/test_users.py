@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from worker.broker.export import access, password_hash
 from worker.broker.topology import Topology, topology_of
 from worker.broker.users import User, users_of
 from worker.cli.broker_users import chosen_users, passwords_in
 from worker.cli.exit_codes import WrongArguments
+from worker.cli.topology import export
 from worker.settings import SettingsError, load
 
 SECURITY = Path(__file__).parents[2] / "docs/security.md"
@@ -61,13 +63,13 @@ def test_a_user_without_a_password_is_left_out_and_its_rights_are_not(topology: 
 @pytest.mark.parametrize(
     ("said", "passwords", "roles"),
     [
-        ("", {}, []),
-        ("", {"aftercall-crm": "x"}, ["crm"]),
+        (None, {}, []),
+        (None, {"aftercall-crm": "x"}, ["crm"]),
         ("webhook, sweep", {"aftercall-crm": "x"}, ["webhook", "sweep"]),
     ],
 )
 def test_the_users_are_those_named_or_those_with_a_password(
-    topology: Topology, said: str, passwords: dict[str, str], roles: list[str]
+    topology: Topology, said: str | None, passwords: dict[str, str], roles: list[str]
 ) -> None:
     assert [user.role for user in chosen_users(topology, said, passwords)] == roles
     assert len(chosen_users(topology, "every", passwords)) == len(users_of(topology))
@@ -77,7 +79,28 @@ def test_a_user_that_there_is_none_of_is_named_with_those_there_are(topology: To
     with pytest.raises(WrongArguments, match=r"--users: webhok: there are webhook, enrich, .*, every"):
         chosen_users(topology, "webhok", {})
     with pytest.raises(WrongArguments, match="--passwords: crm: there are aftercall-webhook, aftercall-enrich, "):
-        chosen_users(topology, "", {"crm": "x"})
+        chosen_users(topology, None, {"crm": "x"})
+
+
+@pytest.mark.parametrize(
+    ("users", "kinds"),
+    [
+        ("webhook,monitor", ["User", "Permission", "TopicPermission", "User", "Permission"]),
+        (None, ["Exchange", "Queue", "Binding"]),
+    ],
+)
+async def test_the_operator_gets_the_users_that_are_named_or_else_the_topology(
+    users: str | None,
+    kinds: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await export(format_="operator", users=users)
+
+    written = [each["kind"] for each in yaml.safe_load_all(capsys.readouterr().out)]
+    assert (written if users else list(dict.fromkeys(written))) == kinds
 
 
 def test_a_password_that_is_missing_or_cannot_be_read_is_told(tmp_path: Path) -> None:

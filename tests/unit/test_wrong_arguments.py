@@ -56,6 +56,8 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         ("simulate --faults thirst=1", "'thirst' is no fault; the faults are late, "),
         ("simulate --port 99999", "--port"),
         ("tail --limit -1", "--limit"),
+        ("topology export --users ,", "--users: no role is named: there are webhook, enrich, "),
+        ("topology export --users=", "--users: no role is named: there are webhook, enrich, "),
         ("topology export --output-file /nowhere/at/all", "cannot write /nowhere/at/all: No such file or directory"),
     ],
 )

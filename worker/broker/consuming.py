@@ -11,11 +11,11 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from consumers.concurrency import is_worth_a_change
 from consumers.quoting import place_in
 from consumers.settling import Settlement
-from worker.broker.deliver import Incoming, Settler, count_from_zero, deliver
+from worker.broker.deliver import Settler, count_from_zero, deliver
 from worker.broker.hands import MAX_BYTES, Hands
 from worker.broker.publisher import Publisher, PublishFailed
 from worker.broker.session import Session, SetUp, explain, told_as_closed
-from worker.broker.wire import Inbound
+from worker.broker.wire import Inbound, Taken
 from worker.operate import tracing
 from worker.operate.telemetry import DELIVERIES, logger
 from worker.settings import Secret
@@ -114,19 +114,19 @@ class Consuming:
         self._consumed = None  # it ended with its channel
         await self._publisher.unblocked()
         await self._set_up(connection, channel)
-        await Inbound.open(connection, channel, self._take)
+        lane = await Inbound.open(connection, channel, self._take)
         queue = await channel.get_queue(self.queue, ensure=False)
         if self._outage is None or not self._outage.is_open:
             await self._consume(queue)
         if self._outage is not None:
-            self._tending = asyncio.create_task(self._tend(queue, self._outage), name=f"tend {self.queue}")
+            self._tending = asyncio.create_task(self._tend(queue, lane, self._outage), name=f"tend {self.queue}")
 
     async def _consume(self, queue: AbstractQueue) -> None:
-        await queue.channel.set_qos(prefetch_count=self._prefetch)  # for consumers that begin after it
+        await queue.channel.set_qos(prefetch_count=self._prefetch, timeout=LOOK_S)  # for consumers that begin after it
         if not self._is_stopping:
             self._consumed = (queue, await queue.consume(_pass_by, timeout=LOOK_S))
 
-    async def _tend(self, queue: AbstractQueue, outage: Outage) -> None:
+    async def _tend(self, queue: AbstractQueue, lane: Inbound, outage: Outage) -> None:
         """Stop consuming at each outage, look at the head of the queue while it lasts, and consume again.
 
         Between outages, consume anew when many more or fewer deliveries are worth having in hand.
@@ -137,7 +137,7 @@ class Consuming:
                     if await _opens(outage, self._follow_every_s) or self._is_to_change():
                         await self._cancel_consumer()
                         while outage.is_open and not self._is_stopping:
-                            await self._look(queue, outage)
+                            await self._look(queue, lane, outage)
                         await self._consume(queue)
         except Exception as error:  # noqa: BLE001  # whatever it is, a queue that nobody tends is built anew
             self.session.rebuild(f"nobody tends the queue any more: {explain(error)}")
@@ -149,21 +149,21 @@ class Consuming:
             self._prefetch = wanted
         return is_change
 
-    async def _look(self, queue: AbstractQueue, outage: Outage) -> None:
+    async def _look(self, queue: AbstractQueue, lane: Inbound, outage: Outage) -> None:
         """Settle the delivery at the head, and pause: until the queue may have another, or that one is due."""
-        incoming = await queue.get(fail=False, timeout=LOOK_S)
-        if incoming is None:
+        message = await queue.get(fail=False, timeout=LOOK_S)
+        if message is None:
             await outage.wait_closed(LOOK_AGAIN_S)
             return
-        settlement = await asyncio.shield(self._hands.work(incoming))
+        settlement = await asyncio.shield(self._hands.work(lane.taken(message)))
         if settlement is not None and settlement.due_at is not None:
             await outage.wait_closed(max(0.0, settlement.due_at - self._settler.clock()))
 
-    def _take(self, incoming: Incoming) -> None:
+    def _take(self, incoming: Taken) -> None:
         if not self._is_stopping:
             self._hands.take(incoming)
 
-    async def _deliver(self, incoming: Incoming) -> Settlement | None:
+    async def _deliver(self, incoming: Taken) -> Settlement | None:
         """Settle a delivery; None if it could not be, and is the broker's again."""
         try:
             with told_as_closed():
@@ -180,10 +180,20 @@ class Consuming:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the delivery must not stay undecided
             self._unsettled(incoming, place_in(error))
-            await _reject(incoming)
+            await self._reject(incoming)
         return None
 
-    def _unsettled(self, incoming: Incoming, detail: str) -> None:
+    async def _reject(self, incoming: Taken) -> None:
+        """Leave a delivery that cannot be settled to the broker, which puts it with the dead letters as it is.
+
+        If it takes no rejection, it has the delivery again with the end of the session.
+        """
+        with suppress(AMQPError, ChannelInvalidStateError, OSError):
+            await incoming.reject(requeue=False)
+            return
+        self.session.rebuild("a delivery that could not be settled could not be rejected either")
+
+    def _unsettled(self, incoming: Taken, detail: str) -> None:
         DELIVERIES.labels(self.queue, "unsettled").inc()
         logger().warning(
             "delivery.settled", outcome="unsettled", queue=self.queue, call_id=incoming.correlation_id, detail=detail
@@ -221,9 +231,3 @@ async def _opens(outage: Outage, within_s: float) -> bool:
 
 async def _pass_by(_incoming: object) -> None:
     """Never called: deliveries are taken from the wire before aio-pika sees them."""
-
-
-async def _reject(incoming: Incoming) -> None:
-    """Leave a delivery that cannot be settled to the broker, which puts it with the dead letters as it is."""
-    with suppress(AMQPError, ChannelInvalidStateError, OSError):
-        await incoming.reject(requeue=False)

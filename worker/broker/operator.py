@@ -16,14 +16,30 @@ from worker.broker.users import User
 Json = dict[str, Any]
 
 
-def resources(topology: Topology, users: Iterable[User], vhost: str, cluster: str) -> Iterator[Json]:
-    """The resources, for the `RabbitmqCluster` of that name.
+def topology_resources(topology: Topology, vhost: str, cluster: str) -> Iterator[Json]:
+    """The exchanges, queues and bindings, for the `RabbitmqCluster` of that name.
 
-    A user's password is that of the Secret `<user>-rabbitmq`, whose keys are username and password. A queue outlives
-    its resource: by default the operator would delete it with all that is in it.
+    A queue outlives its resource: by default the operator would delete it with all that is in it.
     """
+    return _resources(_declared(topology, vhost), cluster)
+
+
+def user_resources(users: Iterable[User], vhost: str, cluster: str) -> Iterator[Json]:
+    """The users and their rights, for the `RabbitmqCluster` of that name, whoever declares the topology.
+
+    A user's password is that of the Secret `<user>-rabbitmq`, whose keys are username and password.
+    """
+    return _resources((each for user in users for each in _access(user, vhost)), cluster)
+
+
+def as_yaml(documents: Iterable[Json]) -> str:
+    """The documents in YAML: mappings as blocks, all else as JSON, which is YAML too."""
+    return "".join(f"---\n{''.join(_lines(document, 0))}" for document in documents)
+
+
+def _resources(specs: Iterable[tuple[str, str, Json]], cluster: str) -> Iterator[Json]:
     reference = {"rabbitmqClusterReference": {"name": cluster}}
-    for kind, name, spec in _specs(topology, users, vhost):
+    for kind, name, spec in specs:
         yield {
             "apiVersion": "rabbitmq.com/v1beta1",
             "kind": kind,
@@ -32,12 +48,7 @@ def resources(topology: Topology, users: Iterable[User], vhost: str, cluster: st
         }
 
 
-def as_yaml(documents: Iterable[Json]) -> str:
-    """The documents in YAML: mappings as blocks, all else as JSON, which is YAML too."""
-    return "".join(f"---\n{''.join(_lines(document, 0))}" for document in documents)
-
-
-def _specs(topology: Topology, users: Iterable[User], vhost: str) -> Iterator[tuple[str, str, Json]]:
+def _declared(topology: Topology, vhost: str) -> Iterator[tuple[str, str, Json]]:
     lasting = {"vhost": vhost, "durable": True, "autoDelete": False}
     for exchange in topology.exchanges:
         spec = {"name": exchange.name, "type": exchange.type, "arguments": exchange.arguments}
@@ -46,8 +57,6 @@ def _specs(topology: Topology, users: Iterable[User], vhost: str) -> Iterator[tu
         yield "Queue", queue.name, _queue(queue) | lasting
     for binding in topology.bindings:
         yield "Binding", _name(binding), _binding(binding, vhost)
-    for user in users:
-        yield from _access(user, vhost)
 
 
 def _queue(queue: Queue) -> Json:

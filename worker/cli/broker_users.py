@@ -11,17 +11,19 @@ from worker.cli.exit_codes import WrongArguments
 EVERY: Final = "every"
 
 
-def chosen_users(topology: Topology, said: str, passwords: Mapping[str, str]) -> tuple[User, ...]:
+def chosen_users(topology: Topology, said: str | None, passwords: Mapping[str, str]) -> tuple[User, ...]:
     """The users of the roles that were `said`, with commas between; if none was, those that have a password.
 
-    Raises `WrongArguments` for a role there is not, and for a password of nobody.
+    Raises `WrongArguments` for a role there is not, for a list without one, and for a password of nobody.
     """
     users = users_of(topology)
     _require_known(passwords, [user.name for user in users.values()], "--passwords")
     if said == EVERY:
         return tuple(users.values())
-    roles = [role for role in map(str.strip, said.split(",")) if role]
+    roles = [role for role in map(str.strip, (said or "").split(",")) if role]
     _require_known(roles, [*users, EVERY], "--users")
+    if said is not None and not roles:
+        raise WrongArguments(f"--users: no role is named: there are {', '.join([*users, EVERY])}")
     return tuple(user for user in users.values() if user.role in roles or (not roles and user.name in passwords))
 
 

@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 
 from worker.cli.crm_round import crm_round
-from worker.cli.doctor_rounds import broker_round, ledger_round, spool_round, url_round, vapi_round
+from worker.cli.database_rounds import database_rounds
+from worker.cli.doctor_rounds import broker_round, spool_round, url_round, vapi_round
 from worker.cli.exit_codes import DONE, FOUND, WrongArguments
 from worker.cli.output import Format, print_json, say
 from worker.operate.doctor import Finding, of_clock, of_secret
@@ -26,9 +27,9 @@ async def doctor(*, public_url: str = "", output: Format = "text") -> int:
     Example: aftercall doctor --public-url https://aftercall.example.com/webhooks/vapi
 
     Nothing is changed. What is asked: the broker (version, rights, topology, consumers, dead letters), the spool and
-    the clock of this machine, the ledger, and Vapi: whether it takes each account's key, and how the assistants and
-    numbers are set that post to us; and HubSpot, if calls are logged there. Exits 1 if anything fails; warnings alone
-    are 0.
+    the clock of this machine, the ledger, the archive, if calls are kept, and Vapi: whether it takes each account's
+    key, and how the assistants and numbers are set that post to us; and HubSpot, if calls are logged there. Exits 1 if
+    anything fails; warnings alone are 0.
 
     Parameters
     ----------
@@ -51,18 +52,18 @@ async def doctor(*, public_url: str = "", output: Format = "text") -> int:
 async def examine(settings: Settings, public_url: str) -> list[Finding]:
     """All findings, asked for at once, in the order of the way of a call."""
     vapi = asyncio.ensure_future(vapi_round(settings, public_url))
-    sent, at_broker, at_spool, in_ledger, public, in_crm = await asyncio.gather(
+    sent, at_broker, at_spool, in_databases, public, in_crm = await asyncio.gather(
         vapi,
         broker_round(settings, vapi),
         spool_round(settings),
-        ledger_round(settings),
+        database_rounds(settings),
         url_round(settings, public_url),
         crm_round(settings),
     )
     return [
         *at_broker,
         *at_spool,
-        *in_ledger,
+        *in_databases,
         of_clock(sent.skews_s, _tolerance_s(settings)),
         *_secrets(settings),
         *sent.findings,

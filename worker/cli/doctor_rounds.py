@@ -13,7 +13,6 @@ from aiormq.exceptions import AMQPError
 from yarl import URL
 
 from consumers.messages import UNROUTED
-from consumers.outcomes import DatabaseAway
 from worker.broker import live
 from worker.broker.comparing import compared
 from worker.broker.counts import Count, counts
@@ -23,7 +22,6 @@ from worker.broker.rights import DECLARE, refused_rights
 from worker.broker.session import explain
 from worker.broker.topology import enrich_queue, subscriber_queue, topology_of
 from worker.broker.users import users_of
-from worker.clients.ledger.ledger import Ledger
 from worker.clients.vapi import vapi_session
 from worker.clients.vapi_account import Answer, ask, ask_url
 from worker.ingress.spool.look import Waiting, room_in, waiting_in
@@ -36,7 +34,6 @@ from worker.operate.doctor import (
     of_dead,
     of_guest,
     of_key,
-    of_ledger,
     of_nodes,
     of_public_url,
     of_rights,
@@ -44,7 +41,7 @@ from worker.operate.doctor import (
     of_topology,
 )
 from worker.operate.sender import PATHS, Here, Kind, Sender, of_senders, read_senders
-from worker.settings import Account, Settings, SettingsError
+from worker.settings import Account, Settings
 from worker.settings.fields import DEFAULT_ACCOUNT, key_of
 from worker.settings.guests import GUEST, guest_abroad
 
@@ -223,20 +220,6 @@ async def spool_round(settings: Settings) -> list[Finding]:
 
 def _of_spool(folder: Path, trouble: str, waiting: Waiting, *, is_made: bool) -> Sequence[Finding]:
     return list(of_spool(str(folder), trouble, is_made=is_made, waiting=waiting.waiting, aside=waiting.aside))
-
-
-async def ledger_round(settings: Settings) -> list[Finding]:
-    """Look at the ledger, and leave it as it is."""
-    if not settings.keeps_ledger:
-        told = "none is kept: no sweep, and no story of a call"
-        return [Finding("ledger", "warn", told, "add `ledger` to AFTERCALL_SUBSCRIBERS")]
-    ledger = Ledger(settings.ledger_url, waiting_s=0, answer_s=ROUND_S)
-    try:
-        return [of_ledger(*await ledger.ask(lambda store: store.schema()))]
-    except (DatabaseAway, SettingsError) as error:
-        return [Finding("ledger", "fail", str(error), "check AFTERCALL_LEDGER_URL, and the database it names")]
-    finally:
-        await ledger.close()
 
 
 async def url_round(settings: Settings, public_url: str) -> list[Finding]:

@@ -15,7 +15,7 @@ from worker.broker import declare, live
 from worker.broker.asyncapi import asyncapi
 from worker.broker.comparing import compared
 from worker.broker.export import access, definitions
-from worker.broker.operator import as_yaml, resources
+from worker.broker.operator import as_yaml, topology_resources, user_resources
 from worker.broker.reach import reached
 from worker.broker.topology import Exchange, Queue, Topology, topology_of
 from worker.cli.broker import needing_broker
@@ -108,23 +108,24 @@ async def export(
     ] = "definitions",
     output_file: Annotated[Path | None, Parameter(help="the file to write; standard output if none")] = None,
     users: Annotated[
-        str, Parameter(help="the users of these roles, as in webhook,enrich,ledger; `every` is each role there is")
-    ] = "",
+        str | None,
+        Parameter(help="the users of these roles alone, as in webhook,enrich,ledger; `every` is each role there is"),
+    ] = None,
     passwords: Annotated[
         Path | None, Parameter(help="a folder with a file for each user, such as aftercall-webhook: its password")
     ] = None,
     cluster: Annotated[str, Parameter(help="for operator: the name of the RabbitmqCluster")] = "rabbitmq",
 ) -> int:
-    """Write the topology, and the users with exactly the rights of their roles, in a form that others read.
+    """Write the topology, or the users with exactly the rights of their roles, in a form that others read.
 
     Example: aftercall topology export | rabbitmqctl import_definitions
 
     Example: aftercall topology export --passwords passwords --output-file users.json
 
-    Example: aftercall topology export --format operator --users webhook,enrich,ledger,sweep | kubectl apply -f -
+    Example: aftercall topology export --format operator --users topology,webhook,enrich,ledger | kubectl apply -f -
 
     It asks no broker. The virtual host must exist. Importing definitions skips an exchange or queue that exists, even
-    if it is different: `aftercall topology check` tells. Users are definitions of their own, to be imported after the
+    if it is different: `aftercall topology check` tells. Users are written on their own, to be imported after the
     topology is there: RabbitMQ 4.3 takes them only then. Passwords are never made up: of a user without a file in
     `--passwords` only the rights are written, and it must exist before (`rabbitmqctl add_user`). What is written has
     their hashes. To the operator, each password is the Secret `<user>-rabbitmq`, with the keys username and password.
@@ -135,7 +136,8 @@ async def export(
     given = passwords_in(passwords)
     chosen = chosen_users(topology, users, given)
     if format_ == "operator":
-        return _write(as_yaml(resources(topology, chosen, vhost, cluster)).encode(), output_file)
+        accessing, declaring = user_resources(chosen, vhost, cluster), topology_resources(topology, vhost, cluster)
+        return _write(as_yaml(accessing if chosen else declaring).encode(), output_file)
     if format_ == "asyncapi":
         return _write(_json(asyncapi(topology, settings)), output_file)
     if without := [user.name for user in chosen if user.name not in given]:

@@ -20,7 +20,7 @@ from tenacity.wait import wait_base
 from yarl import URL
 
 from consumers.concurrency import in_hand_for
-from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused, CallUnreadable
+from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused, CallUnreadable, is_refusal
 from consumers.slices import Slice
 from consumers.timestamps import iso
 from worker.clients.breaker import Breaker
@@ -230,13 +230,17 @@ class VapiClient:
         if answer.status == 200:  # noqa: PLR2004
             self._rate.speed_up()
             return await read_body(answer, self._patience.body_max_bytes)
+        if answer.status == 400:  # noqa: PLR2004
+            raise self._refused(await read_body(answer, self._patience.body_max_bytes))
         raise self._trouble(answer.status, asked_wait_s(answer))
+
+    def _refused(self, body: bytes) -> Exception:
+        """A refused id, or a proxy's page: the probe tells whether that one has something against every request."""
+        return CallRefused("Vapi refuses this call id (400)") if is_refusal(body) else _Passing(self._unavailable(400))
 
     def _trouble(self, status: int, after_s: float | None) -> Exception:
         if status == 404:  # noqa: PLR2004
             return CallNotFound()
-        if status == 400:  # noqa: PLR2004
-            return CallRefused("Vapi refuses this call id (400)")
         if status == 429:  # noqa: PLR2004
             self._rate.slow_down(after_s)
         trouble = self._unavailable(status, after_s)
@@ -250,6 +254,8 @@ class VapiClient:
             return ApiUnavailable(f"Vapi refuses the key of account {self._account.name} ({status}): check it")
         if status in TRANSIENT:
             return ApiUnavailable(f"Vapi answers {status}", after_s)
+        if status == 400:  # noqa: PLR2004
+            return ApiUnavailable("a proxy, not Vapi, answers 400: check AFTERCALL_VAPI_BASE_URL and its certfile")
         return ApiUnavailable(f"Vapi answers {status}, which it never does here: check AFTERCALL_VAPI_BASE_URL")
 
 

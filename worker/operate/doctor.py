@@ -178,15 +178,20 @@ def of_spool(folder: str, trouble: str, *, is_made: bool, waiting: int = 0, asid
         yield Finding("spool", "warn", told, "aftercall dead list --queue spool")
 
 
-def of_ledger(found: int, wanted: int) -> Finding:
-    """Whether the ledger's schema is ours: `found` is 0 if there is none yet."""
-    if found == wanted:
-        return Finding("ledger", "ok", f"reachable, its schema is {found}")
-    if found > wanted:
-        mend = "install a newer aftercall, or name another database in AFTERCALL_LEDGER_URL"
-        return Finding("ledger", "fail", f"its schema is {found}, and this version knows {wanted}", mend)
-    told = "there is none yet" if found == 0 else f"its schema is {found}, and this version works with {wanted}"
-    return Finding("ledger", "warn", told, "start `aftercall consume ledger` (or `aftercall all`), which brings it up")
+def of_database(name: str, found: int, latest: int, *, role: str, is_wanted: bool = True) -> Finding:
+    """Whether the schema of ledger or archive is ours: `found` is 0 if there is none yet, `role` writes into it.
+
+    Where it is not wanted there need be none.
+    """
+    if found == latest:
+        return Finding(name, "ok", f"reachable, its schema is {found}")
+    if found > latest:
+        mend = f"install a newer aftercall, or name another database in AFTERCALL_{name.upper()}_URL"
+        return Finding(name, "fail", f"its schema is {found}, and this version knows {latest}", mend)
+    if not found and not is_wanted:
+        return Finding(name, "ok", f"there is none, and {role} is not among AFTERCALL_SUBSCRIBERS")
+    told = f"its schema is {found}, and this version works with {latest}" if found else "there is none yet"
+    return Finding(name, "warn", told, f"start `aftercall consume {role}` (or `aftercall all`), which brings it up")
 
 
 def of_clock(skews_s: Sequence[float], tolerance_s: float = math.inf) -> Finding:
@@ -213,8 +218,11 @@ def of_key(account: str, status: int, trouble: str, *, key: str) -> Finding:
         return Finding(check, "ok", "Vapi takes it")
     if status in (401, 403):
         return Finding(check, "fail", f"Vapi refuses it ({status})", f"set {key} to the organisation's private key")
+    url = key.replace("API_KEY", "BASE_URL")
     if not status:
-        return Finding(check, "fail", trouble, f"check {key} and {key.replace('API_KEY', 'BASE_URL')}, DNS and proxies")
+        return Finding(check, "fail", trouble, f"check {key} and {url}, DNS and proxies")
+    if status == 400:  # noqa: PLR2004
+        return Finding(check, "fail", "a proxy, not Vapi, answers 400", f"check {url} and its certfile")
     return Finding(check, "fail", f"Vapi answers {status}", "see https://status.vapi.ai; nothing is lost meanwhile")
 
 

@@ -26,6 +26,7 @@ def open_provider(service: str) -> TracerProvider:
     quiet = _Once()
     provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(_Told(OTLPSpanExporter(), quiet)))
+    quiet.is_starting = False
     trace.set_tracer_provider(provider)
     structlog.get_config()["processors"].insert(0, _with_trace)  # in place, for loggers that are bound already
     return provider
@@ -46,19 +47,27 @@ def _with_trace(_logger: Any, _method: str, event: Any) -> Any:
 
 
 class _Once(logging.Handler):
-    """Logs the first of the library's complaints, and the next only after something went through."""
+    """Logs what the library complains of: at the start, of each variable; then the first, till something went through.
+
+    Variables are complained of while the exporter is made, some of them twice.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.has_told = False
+        self.is_starting, self.has_told = True, False
+        self._ignored: set[str] = set()
         library = logging.getLogger("opentelemetry")
         library.handlers, library.propagate = [self], False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log it as ours: a collector that is away fails batch after batch."""
-        if not self.has_told:
+        detail = record.getMessage().partition("\n")[0][:TOLD_MAX]
+        if self.is_starting and detail not in self._ignored:
+            self._ignored.add(detail)
+            logger().warning("tracing.variable_ignored", detail=detail)
+        if not self.is_starting and not self.has_told:
             self.has_told = True
-            logger().warning("tracing.failing", detail=record.getMessage().partition("\n")[0][:TOLD_MAX])
+            logger().warning("tracing.failing", detail=detail)
 
 
 class _Told(SpanExporter):

@@ -32,15 +32,19 @@ _spans: "Spans | None" = None
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether spans are to be exported, by the variables of OpenTelemetry.
+    """Whether spans are to be exported, by the variables of OpenTelemetry; where to is another matter.
 
     Unlike its SDK, which would export to localhost, this takes a collector to be there only if something names it.
     Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
-    exporters = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    return exporters == "otlp" or (not exporters and any(environment.get(name) for name in ENDPOINTS))
+    exporter = _exporter(environment)
+    return exporter != "none" and bool(exporter or any(environment.get(name) for name in ENDPOINTS))
+
+
+def _exporter(environment: Mapping[str, str]) -> str:
+    return environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
 
 
 def start_tracing(service: str) -> None:
@@ -59,6 +63,9 @@ def start_tracing(service: str) -> None:
 
 def _opened(service: str) -> "Spans":
     """Spans with their way out. Raises `ImportError` without the extra, and `ValueError` for a variable's value."""
+    if (exporter := _exporter(os.environ)) not in ("", "otlp"):
+        told = "only otlp and none are understood here, so no traces are exported"
+        raise ValueError(f"OTEL_TRACES_EXPORTER is {exporter}: {told}")
     asked = next((value for name in PROTOCOLS if (value := os.environ.get(name))), PROTOCOL)
     if asked != PROTOCOL:
         raise ValueError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {asked}, and only {PROTOCOL} is spoken here")

@@ -62,6 +62,7 @@ def _check_parameters(plain: dict[str, Any], accounts: tuple[Account, ...]) -> I
         yield from problems_of_parameters("AFTERCALL_AMQP_URL", url, OF_AMQP)
     management = plain.get("amqp_management_url", Secret()).reveal()
     yield from problems_of_parameters("AFTERCALL_AMQP_MANAGEMENT_URL", management)
+    yield from problems_of_parameters("AFTERCALL_CRM_BASE_URL", plain.get("crm_base_url", ""))
     for account in accounts:
         yield from problems_of_parameters(key_of(account.name, "VAPI_BASE_URL"), account.vapi_base_url)
 

@@ -10,6 +10,7 @@ from consumers.alerts.table import Alerts
 from consumers.crm.rules import Crm
 from consumers.targets import Target
 from worker.settings.secret import Secret
+from worker.settings.tls import root_of
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[int, Meta(gt=0)]
@@ -75,8 +76,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def vapi_root(self) -> str:
-        """The base URL to put a path behind: without its parameters, which name files of TLS, and the last slash."""
-        return self.vapi_base_url.partition("?")[0].rstrip("/")
+        """The base URL of its API, to put a path behind."""
+        return root_of(self.vapi_base_url)
 
     @property
     def is_insecure(self) -> bool:
@@ -104,7 +105,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "https://api.vapi.ai"
     vapi_rate: Annotated[float, Meta(description="requests a second, per process and account", gt=0)] = 5.0
     crm_token: Annotated[Secret, Meta(description="HubSpot: the token of a private app, or a service key")] = Secret()
-    crm_base_url: Annotated[str, Meta(description="HubSpot's API", pattern="^https?://")] = "https://api.hubapi.com"
+    crm_base_url: Annotated[str, Meta(description="HubSpot's API; `?cafile=` as above", pattern="^https?://")] = (
+        "https://api.hubapi.com"
+    )
     crm_rate: Annotated[float, Meta(description="requests a second to HubSpot, per process and account", gt=0)] = 5.0
     webhook_secrets: Annotated[
         Secret, Meta(description="one, or two while rotating; `insecure` alone switches the check off")

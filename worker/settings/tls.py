@@ -38,6 +38,11 @@ def tls_files_of(url: str) -> TlsFiles:
     return TlsFiles(**{name: given.get(name, "") for name in NAMES})
 
 
+def root_of(url: str) -> str:
+    """A base URL to put a path behind: without its parameters, which name files of TLS, and the last slash."""
+    return url.partition("?")[0].rstrip("/")
+
+
 def problems_of_parameters(key: str, url: str, others: tuple[str, ...] = ()) -> Iterator[str]:
     """What is wrong with a URL's parameters, a sentence each: there are the files of TLS, and `others`.
 

@@ -1,12 +1,13 @@
 """One channel of a wire: whole methods with their content, out of frames."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from worker.broker.wire.frames import HEADER, METHOD
 from worker.broker.wire.properties import read_header
 
 
-class Lane:
+class Lane(ABC):
     """What is taken from the frames of one channel, between those that stay aiormq's.
 
     A method with content goes on in a header frame and body frames, between which no other frame of its channel comes.
@@ -36,13 +37,13 @@ class Lane:
             self.on_content(method, self._told, self._body[0] if len(self._body) == 1 else b"".join(self._body))
         return True
 
+    @abstractmethod
     def on_method(self, name: bytes, buffer: bytes, at: int) -> bool:
         """Take a method whose arguments begin there; false if it is not one of this lane's.
 
         What is set as `_method` is one with content, which is taken in turn.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def on_content(self, method: Any, told: dict[str, Any], body: bytes) -> None:
         """Take a method's content, which is whole now."""
-        raise NotImplementedError

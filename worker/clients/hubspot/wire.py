@@ -11,10 +11,12 @@ from yarl import URL
 from consumers.enrich import ApiUnavailable, CallUnreadable
 from consumers.tolerant_json import NotJson, dump, parse
 from worker.clients.hubspot.answers import Answer
+from worker.clients.tls import TlsFileUnusable, followed_context
 from worker.clients.vapi_http import asked_wait_s, read_body
 from worker.operate.telemetry import CRM_REQUEST_SECONDS, CRM_REQUESTS, status_label
 from worker.operate.words import in_words
 from worker.settings import Account
+from worker.settings.tls import root_of, tls_files_of
 
 
 class Patience(msgspec.Struct, frozen=True):
@@ -57,26 +59,29 @@ class Wire:
     def __init__(self, account: Account, http: aiohttp.ClientSession, base_url: str, patience: Patience) -> None:
         self._account = account
         self._http = http
-        self._base_url = base_url.rstrip("/")
+        self._root, self._tls_files = root_of(base_url), tls_files_of(base_url)
         self._patience = patience
 
     async def send(self, method: str, path: str, body: Any) -> Answer:
         """The answer, whatever it is. Raises `Passing` if there is none, and `WrongToken`."""
         began, status = time.perf_counter(), "error"
         headers = {"Authorization": f"Bearer {self._account.crm_token.reveal()}", "Content-Type": "application/json"}
-        url, data = URL(self._base_url + path, encoded=True), None if body is None else dump(body)
+        url, data = URL(self._root + path, encoded=True), None if body is None else dump(body)
         try:
+            context = followed_context(self._tls_files)
             # A redirect could carry the token to another host.
             async with (
                 asyncio.timeout(self._patience.request_s),
-                self._http.request(method, url, headers=headers, data=data, allow_redirects=False) as answer,
+                self._http.request(
+                    method, url, headers=headers, data=data, allow_redirects=False, ssl=context
+                ) as answer,
             ):
                 status = status_label(answer.status)
                 return await self._read(answer)
         except TimeoutError as error:
             status = "timeout"
             raise Passing(ApiUnavailable("HubSpot does not answer in time")) from error
-        except (aiohttp.ClientError, CallUnreadable) as error:
+        except (aiohttp.ClientError, TlsFileUnusable, CallUnreadable) as error:
             raise Passing(ApiUnavailable(f"HubSpot cannot be reached: {in_words(error)}")) from error
         except ValueError as error:
             raise WrongToken(f"no header can carry the token of account {self._account.name}: check it") from error
