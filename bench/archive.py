@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import aio_pika
 
-from bench.ledger import fill
-from bench.rig import Rig, enriching, rss_mb, spent_s
+from bench.ledger import backlog, fill, worked_off
+from bench.rig import Rig, enriching
 from bench.spool import messages_of
 from consumers.ended_reasons import outcome_of
 from consumers.enriched import EnrichedCall, Provenance, Timeline, emission
@@ -29,7 +29,6 @@ from consumers.tolerant_json import parse
 from tests.postgresql import PrivatePostgresql, prepare
 from worker.broker import declare
 from worker.broker.topology import topology_of
-from worker.broker.watch import depths, opened
 from worker.clients.archive.archive import open_archive
 from worker.settings import load
 from worker.simulate.calls import make_call, to_json
@@ -98,7 +97,7 @@ async def archiving(amqp_url: str, archive_url: str, given: argparse.Namespace, 
     messages = list(events(given.calls, given.size_bytes))
     await fill(amqp_url, iter(messages))
     async with postcall(environment, folder / "postcall.log") as role:
-        figures = await _worked_off(amqp_url, QUEUE, role)
+        figures = await worked_off(amqp_url, QUEUE, role)
     async with open_archive(load(environment)) as archive:
         kept = sum((await archive.counts(WantedCalls())).values())
     size = sum(len(each.body) for each in messages) // len(messages)
@@ -115,8 +114,8 @@ async def enriching_beside(amqp_url: str, archive_url: str, given: argparse.Name
             environment = settings_of(amqp_url, archive_url, given)
             await stack.enter_async_context(postcall(environment, folder / "postcall.log"))
         enricher = await stack.enter_async_context(enriching(rig))
-        figures = await _worked_off(amqp_url, "calls.enrich.default", enricher)
-        behind = {"archive_is_behind_by": await _backlog(amqp_url, QUEUE)} if archive_url else {}
+        figures = await worked_off(amqp_url, "calls.enrich.default", enricher)
+        behind = {"archive_is_behind_by": await backlog(amqp_url, QUEUE)} if archive_url else {}
     tell(f"enricher beside {archive_url}" if archive_url else "enricher alone", figures | behind)
 
 
@@ -131,30 +130,12 @@ def tell(what: str, figures: dict[str, Any]) -> None:
     print(f"{what.partition(':')[0]:<26} {figures}", flush=True)
 
 
-async def _worked_off(amqp_url: str, queue: str, role: Role) -> dict[str, float]:
-    begun, spent, began = await _backlog(amqp_url, queue), spent_s(role.pid), time.perf_counter()
-    left = begun
-    while left:
-        await asyncio.sleep(0.1)
-        left = await _backlog(amqp_url, queue)
-    return {
-        "per_second": round(begun / (time.perf_counter() - began)),
-        "cpu_ms_each": round((spent_s(role.pid) - spent) * 1000 / max(1, begun), 3),
-        "rss_mb": round(rss_mb(role.pid)),
-    }
-
-
 @asynccontextmanager
 async def postcall(environment: dict[str, str], log: Path) -> AsyncIterator[Role]:
     """The archive, ready."""
     async with Role("consume", "postcall", environment=environment, log=log) as role:
         await role.ready(f"http://127.0.0.1:{environment['AFTERCALL_ADMIN_PORT']}/readyz")
         yield role
-
-
-async def _backlog(amqp_url: str, queue: str) -> int:
-    async with opened(amqp_url) as channel:
-        return (await depths(channel, (queue,)))[queue]
 
 
 async def run(given: argparse.Namespace) -> None:

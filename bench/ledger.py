@@ -72,6 +72,26 @@ def _envelope(message: Message) -> aio_pika.Message:
     )
 
 
+async def worked_off(amqp_url: str, queue: str, role: Role) -> dict[str, float]:
+    """Wait until nothing is left in a role's queue; how fast that went, and what it cost the role."""
+    begun, spent, began = await backlog(amqp_url, queue), spent_s(role.pid), time.perf_counter()
+    left = begun
+    while left:
+        await asyncio.sleep(0.1)
+        left = await backlog(amqp_url, queue)
+    return {
+        "per_second": round(begun / (time.perf_counter() - began)),
+        "cpu_ms_each": round((spent_s(role.pid) - spent) * 1000 / max(1, begun), 3),
+        "rss_mb": round(rss_mb(role.pid)),
+    }
+
+
+async def backlog(amqp_url: str, queue: str) -> int:
+    """How many messages are in a queue."""
+    async with opened(amqp_url) as channel:
+        return (await depths(channel, (queue,)))[queue]
+
+
 async def measure(amqp_url: str, ledger_url: str, given: argparse.Namespace) -> None:
     """Let a ledger work off a backlog, and print how fast that went."""
     (probes,) = free_ports(1)
@@ -87,16 +107,7 @@ async def measure(amqp_url: str, ledger_url: str, given: argparse.Namespace) -> 
             pass  # the queue is there now
         await fill(amqp_url, events(given.events, given.size_bytes))
         async with _role(environment, Path(folder) / "ledger.log", probes) as role:
-            begun, spent, began = await _backlog(amqp_url), spent_s(role.pid), time.perf_counter()
-            left = begun
-            while left:
-                await asyncio.sleep(0.1)
-                left = await _backlog(amqp_url)
-            figures = {
-                "per_second": round(begun / (time.perf_counter() - began)),
-                "cpu_ms_each": round((spent_s(role.pid) - spent) * 1000 / max(1, begun), 3),
-                "rss_mb": round(rss_mb(role.pid)),
-            }
+            figures = await worked_off(amqp_url, QUEUE, role)
     async with open_ledger(load(environment)) as ledger:
         written = sum((await ledger.counts()).values())
     print(f"{ledger_url.partition(':')[0]:<10} {figures}, {written} of {given.events} events are there", flush=True)
@@ -107,11 +118,6 @@ async def _role(environment: dict[str, str], log: Path, probes: int) -> AsyncIte
     async with Role("consume", "ledger", environment=environment, log=log) as role:
         await role.ready(f"http://127.0.0.1:{probes}/readyz")
         yield role
-
-
-async def _backlog(amqp_url: str) -> int:
-    async with opened(amqp_url) as channel:
-        return (await depths(channel, (QUEUE,)))[QUEUE]
 
 
 async def run(given: argparse.Namespace) -> None:

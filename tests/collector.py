@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.processes import eventually
+from tests.serving import listening
 
 Kind = Span.SpanKind
 
@@ -101,9 +102,5 @@ async def collecting() -> AsyncIterator[Collector]:
     collector = Collector()
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/v1/traces", collector.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    collector.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield collector
-    await runner.cleanup()
+    async with listening(app) as collector.url:
+        yield collector

@@ -13,6 +13,7 @@ from yarl import URL
 from tests.postgresql import PrivatePostgresql, prepare
 from tests.processes import RunningProcess
 from worker.simulate.rabbitmq import Broker, NoBrokerError, PrivateNode, find_broker, free_ports
+from worker.simulate.target import Target, served
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -133,3 +134,16 @@ def start_process(tmp_path: Path) -> Iterator[Callable[..., RunningProcess]]:
             return process
 
         yield start
+
+
+@pytest.fixture
+def target() -> Target:
+    """A target that keeps what it is sent; see `apprise_url`."""
+    return Target()
+
+
+@pytest.fixture
+async def apprise_url(target: Target) -> AsyncIterator[str]:
+    """Where Apprise finds that target."""
+    async with served(target) as url:
+        yield url.replace("http://", "json://")

@@ -43,18 +43,17 @@ def _backlog(rig: Rig, contestant: Contestant) -> Figures:
     return {"short_rate": short["rate"], "short_pss_mb": short["pss_mb"]} | long
 
 
+def _cpu_ms(who: str, what: str) -> Figure:
+    return Figure("cpu_ms", f"{who}: ms of processor a {what}", 2, chart=f"{who}: CPU ms a {what} (less is better)")
+
+
 PHASES: Final = (
     Phase(
         "webhooks",
         webhooks,
         (
             Figure("rate", "webhooks accepted a second, 64 connections", chart="webhooks a second"),
-            Figure(
-                "cpu_ms",
-                "endpoint: ms of processor a webhook",
-                2,
-                chart="endpoint: CPU ms a webhook (less is better)",
-            ),
+            _cpu_ms("endpoint", "webhook"),
             Figure("pss_mb", "endpoint: memory after the load, MB"),
         ),
     ),
@@ -63,12 +62,7 @@ PHASES: Final = (
         drain,
         (
             Figure("rate", "calls a second, 20 KB", chart="calls a second, 20 KB"),
-            Figure(
-                "cpu_ms",
-                "worker: ms of processor a call, 20 KB",
-                2,
-                chart="worker: CPU ms a call, 20 KB (less is better)",
-            ),
+            _cpu_ms("worker", "call, 20 KB"),
             Figure("pss_mb", "worker: most memory, 20 KB, MB"),
         ),
     ),

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from tests.acceptance.rights import Users
 from tests.processes import AFTERCALL, RunningProcess, eventually
+from tests.serving import listening
 from worker.simulate.rabbitmq import Broker, free_ports
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -70,12 +71,8 @@ async def vapi() -> AsyncIterator[Vapi]:
     app = web.Application()
     app.router.add_get("/call/{id}", served.answer)
     app.router.add_get("/call", served.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield served
-    await runner.cleanup()
+    async with listening(app) as served.url:
+        yield served
 
 
 class Installation:

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.acceptance.conftest import fresh_report, sample
+from tests.serving import listening
 
 NUMBER = "+15557770199"
 SPELLINGS = (NUMBER, "(555) 777-0199", "555.777.0199", "+1 555 777 0199")
@@ -114,8 +115,5 @@ async def servers(vapi: QuotingVapi) -> AsyncIterator[str]:
     app.router.add_get("/vapi/call/{id}", vapi.answer)
     app.router.add_route("*", "/quoting/{status}/{rest:.*}", quoting)
     app.router.add_route("*", "/{rest:.*}", hubspot)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async with listening(app) as url:
+        yield url.removeprefix("http://")

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.processes import AFTERCALL, RunningProcess, eventually
 from tests.publishing import publish
 from tests.unit.alerts import failed
 from tests.unit.builders import enriched_call
-from worker.simulate.target import Answer, Target, served
+from worker.simulate.target import Answer, Target
 from worker.simulate.tcp_proxy import TcpProxy
 
 PACE = "[alerts]\ngroup_wait_s = 3\nover_after_s = 6\n"
@@ -34,17 +34,6 @@ def failures(count: int, first: int = 0) -> list[Message]:
     now = time.time()
     calls = (failed(f"call-{number}", iso(now)) for number in range(first, first + count))
     return [emission(call, source="webhook", emitted_at=now, trace={}) for call in calls]
-
-
-@pytest.fixture
-def target() -> Target:
-    return Target()
-
-
-@pytest.fixture
-async def url(target: Target) -> AsyncIterator[str]:
-    async with served(target) as url:
-        yield url.replace("http://", "json://")
 
 
 @pytest.fixture(autouse=True)
@@ -71,9 +60,9 @@ async def told(target: Target, count: int, within_s: float = 45.0) -> list[str]:
 
 @pytest.mark.timeout(120)
 async def test_a_storm_is_one_message_and_one_when_it_is_over(
-    installation: Installation, target: Target, url: str
+    installation: Installation, target: Target, apprise_url: str
 ) -> None:
-    alerts = await started(installation, url)
+    alerts = await started(installation, apprise_url)
     await publish(installation.amqp_url, failures(5000))
 
     raised, over = await told(target, 2)
@@ -99,25 +88,25 @@ async def test_a_storm_is_one_message_and_one_when_it_is_over(
 
 @pytest.mark.timeout(120)
 async def test_a_process_that_is_killed_in_the_midst_neither_repeats_nor_loses(
-    installation: Installation, target: Target, url: str
+    installation: Installation, target: Target, apprise_url: str
 ) -> None:
-    alerts = await started(installation, url)
+    alerts = await started(installation, apprise_url)
     await publish(installation.amqp_url, failures(300))
     await told(target, 1)
     await publish(installation.amqp_url, failures(500, first=250))
     await alerts.kill()
 
-    await started(installation, url)
+    await started(installation, apprise_url)
 
     assert (await told(target, 2, within_s=80))[1:] == ["failed calls: over: 750 calls (account default)"]
 
 
 @pytest.mark.timeout(120)
 async def test_silence_is_told_and_that_it_is_over(
-    installation: Installation, target: Target, url: str, rules: Callable[[str], None]
+    installation: Installation, target: Target, apprise_url: str, rules: Callable[[str], None]
 ) -> None:
     rules(PACE + SILENCE)
-    await started(installation, url)
+    await started(installation, apprise_url)
 
     assert await told(target, 1) == ["silence: no calls (account default)"]
     body = json.loads(target.received[0]["body"])["message"]
@@ -139,11 +128,11 @@ def _now() -> dict[str, object]:
 
 
 async def test_a_target_that_was_down_is_told_and_the_queue_does_not_wait_for_it(
-    installation: Installation, target: Target, url: str, rules: Callable[[str], None]
+    installation: Installation, target: Target, apprise_url: str, rules: Callable[[str], None]
 ) -> None:
     rules(PACE.replace("over_after_s = 6", "over_after_s = 600"))
     target.answer = Answer(status=503)
-    alerts = await started(installation, url)
+    alerts = await started(installation, apprise_url)
     await publish(installation.amqp_url, failures(20))
     await alerts.wait_for_line('"rule":"failed calls".*alert.untold')
     assert await installation.depth("calls.alerts") == 0
@@ -156,11 +145,11 @@ async def test_a_target_that_was_down_is_told_and_the_queue_does_not_wait_for_it
 
 @pytest.mark.timeout(120)
 async def test_while_the_database_is_away_the_queue_waits(
-    installation: Installation, target: Target, url: str, postgresql_url: str
+    installation: Installation, target: Target, apprise_url: str, postgresql_url: str
 ) -> None:
     address = URL(postgresql_url)
     async with TcpProxy(address.host or "", address.port or 0) as proxy:
-        alerts = await started(installation, url, AFTERCALL_LEDGER_URL=proxy.through(postgresql_url))
+        alerts = await started(installation, apprise_url, AFTERCALL_LEDGER_URL=proxy.through(postgresql_url))
         await proxy.refuse()
         proxy.cut()
         await publish(installation.amqp_url, failures(30))
@@ -177,10 +166,10 @@ async def test_while_the_database_is_away_the_queue_waits(
 
 
 async def test_a_wrong_rule_keeps_it_from_starting(
-    installation: Installation, rules: Callable[[str], None], url: str
+    installation: Installation, rules: Callable[[str], None], apprise_url: str
 ) -> None:
     rules('[alerts]\n\n[[alerts.rules]]\nname = "dear"\nwhen = [{path = "facts.price", above = 1}]\n')
-    alerts = installation.start("consume", "alerts", AFTERCALL_ALERTS_URLS=url)
+    alerts = installation.start("consume", "alerts", AFTERCALL_ALERTS_URLS=apprise_url)
 
     assert await alerts.wait() == 64
     assert "aftercall.toml, line 5: alerts.rules[0].when[0].path: 'facts.price': facts has no 'price'" in alerts.text()
@@ -200,12 +189,12 @@ async def test_targets_that_nobody_can_tell_keep_it_from_starting(
 
 
 async def test_a_test_message_tells_whom_it_reached(
-    installation: Installation, target: Target, url: str, free_port: int
+    installation: Installation, target: Target, apprise_url: str, free_port: int
 ) -> None:
-    urls = f"{url}/ops down=json://127.0.0.1:{free_port}"
-    good = installation.start("alerts", "test", AFTERCALL_ALERTS_URLS=url)
+    urls = f"{apprise_url}/ops down=json://127.0.0.1:{free_port}"
+    good = installation.start("alerts", "test", AFTERCALL_ALERTS_URLS=apprise_url)
     bad = installation.start("alerts", "test", "--output", "json", AFTERCALL_ALERTS_URLS=urls)
-    no_rule = installation.start("alerts", "test", "--rule", "dear", AFTERCALL_ALERTS_URLS=url)
+    no_rule = installation.start("alerts", "test", "--rule", "dear", AFTERCALL_ALERTS_URLS=apprise_url)
     nobody = installation.start("alerts", "test")
 
     assert [await each.wait() for each in (good, bad, no_rule, nobody)] == [0, 69, 64, 64]

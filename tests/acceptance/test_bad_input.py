@@ -11,6 +11,7 @@ from aiohttp import web
 
 from tests.acceptance.conftest import Installation, Vapi, report
 from tests.processes import RunningProcess
+from tests.serving import listening
 
 # Root may read and write anything, unless these are taken from it.
 MORTAL = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
@@ -61,23 +62,19 @@ async def test_a_clock_that_is_an_hour_off_is_found_by_the_doctor(installation: 
 
     app = web.Application()
     app.router.add_get("/call", in_an_hour)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    settings = {"AFTERCALL_WEBHOOK_AUTH": "hmac", "AFTERCALL_VAPI_BASE_URL": url}
-    tolerant, strict = (
-        installation.start("doctor", **settings),
-        installation.start("doctor", **settings, AFTERCALL_WEBHOOK_HMAC_TOLERANCE_S="300"),
-    )
+    async with listening(app) as url:
+        settings = {"AFTERCALL_WEBHOOK_AUTH": "hmac", "AFTERCALL_VAPI_BASE_URL": url}
+        tolerant, strict = (
+            installation.start("doctor", **settings),
+            installation.start("doctor", **settings, AFTERCALL_WEBHOOK_HMAC_TOLERANCE_S="300"),
+        )
 
-    await tolerant.wait()
-    assert "WARN  clock" in tolerant.text()
-    assert " behind Vapi's: deadlines and ages are off" in tolerant.text()
-    assert await strict.wait() == 1
-    assert "off, and signed webhooks are refused beyond 300 s" in strict.text()
-    assert "mend: synchronise it: timedatectl set-ntp true" in strict.text()
-    await runner.cleanup()
+        await tolerant.wait()
+        assert "WARN  clock" in tolerant.text()
+        assert " behind Vapi's: deadlines and ages are off" in tolerant.text()
+        assert await strict.wait() == 1
+        assert "off, and signed webhooks are refused beyond 300 s" in strict.text()
+        assert "mend: synchronise it: timedatectl set-ntp true" in strict.text()
 
 
 async def test_without_a_name_service_a_role_waits_and_says_whose_name_it_is(

@@ -50,16 +50,17 @@ def of(findings: Findings, status: str) -> Findings:
 
 async def test_a_healthy_installation_has_nothing_wrong(healthy: Installation) -> None:
     await healthy.started("webhook")
-    await healthy.started("consume", "enrich", "ledger")
+    subscribers = {"AFTERCALL_SUBSCRIBERS": "ledger,postcall"}
+    await healthy.started("consume", "enrich", "ledger", "postcall", **subscribers)
 
-    code, findings = await examined(healthy, "--public-url", healthy.endpoint)
+    code, findings = await examined(healthy, "--public-url", healthy.endpoint, **subscribers)
 
     assert of(findings, "fail") == []
     assert [(each["check"], each["detail"]) for each in of(findings, "warn")] == [
         ("sender default", "organisation not checked: the key does not allow it (403)")
     ]
     assert {each["check"] for each in of(findings, "ok")} == {
-        *("permissions", "topology", "consumers", "dead letters", "spool", "ledger", "clock"),
+        *("permissions", "topology", "consumers", "dead letters", "spool", "ledger", "archive", "clock"),
         *("webhook secret default", "vapi key default", "sender default", "public url"),
     }
     assert code == 0
@@ -156,21 +157,38 @@ async def test_a_refused_key_is_a_failure_and_explains_an_enricher_that_pauses(h
     assert "wrong" not in json.dumps(findings)
 
 
-async def test_a_spool_that_cannot_be_written_and_a_ledger_away_are_failures(
+async def test_a_spool_that_cannot_be_written_and_databases_away_are_failures(
     healthy: Installation, tmp_path: Path
 ) -> None:
     read_only = tmp_path / "read-only"
     read_only.mkdir(mode=0o500)
     folder = "/proc/nobody/spool" if os.geteuid() == 0 else str(read_only)  # root may write anywhere else
 
+    nowhere = "postgresql://nobody@127.0.0.1:1/none"
+
     code, findings = await examined(
-        healthy, AFTERCALL_SPOOL_DIR=folder, AFTERCALL_LEDGER_URL="postgresql://nobody@127.0.0.1:1/none"
+        healthy, AFTERCALL_SPOOL_DIR=folder, AFTERCALL_LEDGER_URL=nowhere, AFTERCALL_ARCHIVE_URL=nowhere
     )
 
     assert code == 1
     failing = {each["check"]: each["mend"] for each in of(findings, "fail")}
     assert failing["spool"].startswith("AFTERCALL_SPOOL_DIR: name a folder")
     assert "AFTERCALL_LEDGER_URL" in failing["ledger"]
+    assert "AFTERCALL_ARCHIVE_URL" in failing["archive"]
+
+
+async def test_an_archive_is_looked_at_where_it_is_named_and_need_not_be_there_where_nothing_fills_it(
+    healthy: Installation, tmp_path: Path
+) -> None:
+    named = {"AFTERCALL_ARCHIVE_URL": f"sqlite:///{tmp_path}/none.db"}
+
+    runs = [await examined(healthy, **environment) for environment in ({}, named)]
+    _, wanted = await examined(healthy, AFTERCALL_SUBSCRIBERS="ledger,postcall", **named)
+
+    told = [[each["status"] for each in findings if each["check"] == "archive"] for _, findings in runs]
+    assert told == [[], ["ok"]]
+    assert [each["detail"] for each in wanted if each["check"] == "archive"] == ["there is none yet"]
+    assert not (tmp_path / "none.db").exists()
 
 
 async def test_a_sender_that_would_lose_calls_is_named_with_the_request_that_mends_it(

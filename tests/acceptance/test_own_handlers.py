@@ -1,5 +1,8 @@
 """Handlers of the user's own, as real processes on a real broker."""
 
+import os
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from worker.simulate.tcp_proxy import TcpProxy
 DEAD = "calls.billing.dead"
 
 BILLING = """
-import asyncio, os, sys, threading, time
+import asyncio, sys, threading
 from contextlib import asynccontextmanager
 
 from consumers import Delivery, EnrichedCall, Reject, Retry, facts_of
@@ -49,8 +52,7 @@ def hanging(call):
 
 def waits(call):
     note("began", call.call_id)
-    while not os.path.exists("go"):
-        time.sleep(0.01)
+    open("go").readline()
     note("billed", call.call_id)
 
 async def waits_for_it(call):
@@ -60,7 +62,7 @@ async def stubborn(call):
     note("began", call.call_id)
     while True:
         try:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         except:
             note("ignored", call.call_id)
 
@@ -95,6 +97,14 @@ def notes(tmp_path: Path) -> Path:
     (tmp_path / "billing.py").write_text(BILLING)
     (tmp_path / "leaving.py").write_text("import sys; sys.exit(0)")
     return tmp_path / "notes"
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Iterator[FileIO]:
+    """A pipe that `waits` reads a line from; open at both ends, so that neither side waits for the other to open it."""
+    os.mkfifo(tmp_path / "go")
+    with FileIO(tmp_path / "go", "r+") as pipe:
+        yield pipe
 
 
 async def started(installation: Installation, handler: str, **environment: str) -> RunningProcess:
@@ -222,7 +232,7 @@ async def test_a_handler_that_cannot_be_cancelled_holds_up_no_end_and_loses_no_c
 
 @pytest.mark.parametrize("handler", ["waits", "waits_for_it"])
 async def test_a_call_in_hand_when_the_connection_is_cut_is_handled_to_its_end_and_not_again(
-    installation: Installation, notes: Path, handler: str
+    installation: Installation, notes: Path, go: FileIO, handler: str
 ) -> None:
     address = URL(installation.amqp_url)
     async with TcpProxy(address.host or "", address.port or 0) as proxy:
@@ -232,7 +242,7 @@ async def test_a_call_in_hand_when_the_connection_is_cut_is_handled_to_its_end_a
         await noted(notes, 1)
         proxy.cut()
         await process.wait_for_line('"outcome":"held".*acted upon')
-        (notes.parent / "go").touch()
+        go.write(b"go\n")
         await process.wait_for_line('"outcome":"acked"')
 
         assert await noted(notes, 2) == ["began one", "billed one"]

@@ -83,6 +83,7 @@ class Calls:
         self._url = url
         self.events: set[str] = set()
         self.retried: set[str] = set()
+        self.are_over = asyncio.Event()
 
     async def publish(self, exchange: str, key: str, name: str) -> None:
         """Publish until it is confirmed: RabbitMQ 3.10 may break a connection when a queue goes."""
@@ -95,13 +96,16 @@ class Calls:
                     return
 
     async def go_on(self) -> None:
+        """Publish ten a second at the most, until `are_over`."""
         for number in count():
             await self.publish("calls", KEY, f"event-{number}")
             self.events.add(f"event-{number}")
             if number % 10 == 0:
                 await self.publish(f"calls.retry.{TIER_S}s", "calls.crm", f"retried-{number}")
                 self.retried.add(f"retried-{number}")
-            await asyncio.sleep(0.1)  # a pace, and no wait for anything
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.are_over.wait(), 0.1)
+                return
 
     async def taken(self, queue: str) -> set[str]:
         """What lies in a queue, taken from it."""
@@ -158,9 +162,8 @@ async def test_upgrading_by_the_page_moves_every_message_to_the_new_queues(
     try:
         assert await page.wait(within_s=120) == 0, page.text()
     finally:
-        publishing.cancel()
-        with suppress(asyncio.CancelledError):
-            await publishing
+        calls.are_over.set()
+        await publishing
 
     crm: set[str] = set()
 

@@ -126,14 +126,10 @@ async def purge(amqp_url: str) -> None:
 
 
 @pytest.fixture
-async def node(one_node: PrivateNode) -> AsyncIterator[PrivateNode]:
-    """The module's own node to do harm to; it runs again afterwards, and is empty before."""
-    await purge(one_node.url)
-    yield one_node
-    try:
-        one_node.resume()
-    except RuntimeError:
-        await one_node.restart()
+async def node(node: PrivateNode) -> PrivateNode:
+    """The module's own node to do harm to, which is empty before."""
+    await purge(node.url)
+    return node
 
 
 @pytest.fixture

@@ -15,6 +15,16 @@ Start = Callable[..., RunningProcess]
 PROMPT_S = 1.0  # far below the 2 s of a publish that times out
 
 
+async def fall_behind(endpoint: Endpoint, wire: TcpProxy) -> None:
+    """Spool 1500 notifications, and let the broker come back."""
+    await away(wire)
+    endpoint.start()
+    await endpoint.ready()
+    for _ in range(15):
+        assert await endpoint.post_many(100, size=20_000) == {200: 100}
+    await wire.accept()
+
+
 async def test_22_an_endpoint_killed_under_load_keeps_all_it_answered_for(
     endpoint: Endpoint, node: PrivateNode, wire: TcpProxy
 ) -> None:
@@ -89,12 +99,7 @@ async def test_23_a_drain_killed_between_confirm_and_deletion_is_a_duplicate_and
 async def test_a_sigterm_while_it_drains_stops_between_records_and_the_next_goes_on(
     endpoint: Endpoint, node: PrivateNode, wire: TcpProxy
 ) -> None:
-    await away(wire)
-    endpoint.start()
-    await endpoint.ready()
-    for _ in range(15):
-        assert await endpoint.post_many(100, size=20_000) == {200: 100}
-    await wire.accept()
+    await fall_behind(endpoint, wire)
 
     async def begun() -> bool:
         return 0 < await endpoint.metric("aftercall_spool_notifications") < 1500
@@ -116,12 +121,7 @@ async def test_a_sigterm_while_it_drains_stops_between_records_and_the_next_goes
 async def test_live_traffic_is_not_starved_while_a_backlog_drains(
     endpoint: Endpoint, node: PrivateNode, wire: TcpProxy
 ) -> None:
-    await away(wire)
-    endpoint.start()
-    await endpoint.ready()
-    for _ in range(15):
-        assert await endpoint.post_many(100, size=20_000) == {200: 100}
-    await wire.accept()
+    await fall_behind(endpoint, wire)
     endpoint.took_s.clear()
 
     async def is_drained() -> bool:

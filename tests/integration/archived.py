@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from consumers.enriched import EnrichedCall, emission
+from consumers.enriched import EnrichedCall
 from consumers.messages import Delivery
 from consumers.postcall import CallRow, WantedCalls, row_of
-from tests.unit.builders import enriched_call
+from tests.unit.builders import archivable, enriched_call
 from worker.clients.archive.archive import Archive, open_archive
 from worker.settings import load
 
@@ -22,14 +22,7 @@ def row(**changes: Any) -> CallRow:
 
 
 def delivered(call: EnrichedCall) -> Delivery:
-    message = emission(call, source="webhook", emitted_at=NOW, trace={})
-    return Delivery(
-        queue="calls.postcall",
-        body=message.body,
-        headers=message.headers,
-        type=message.type,
-        content_encoding=message.content_encoding,
-    )
+    return archivable(call, NOW)
 
 
 @asynccontextmanager

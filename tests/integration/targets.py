@@ -11,6 +11,7 @@ from aiohttp import web
 from consumers.outcomes import Reject, Retry
 from consumers.targets import Target
 from tests.integration.vapi_api import Play
+from tests.serving import listening
 from worker.clients.target.gate import Patience
 from worker.clients.target.target import TargetClient, open_target
 from worker.settings import Secret
@@ -76,8 +77,5 @@ async def playing(play: Play) -> AsyncIterator[str]:
     """A server that does to each request whatever it is told to."""
     application = web.Application()
     application.router.add_post("/hook", play)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    await runner.cleanup()
+    async with listening(application) as url:
+        yield f"{url}/hook"

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from consumers.enriched import EnrichedCall, emission
-from consumers.messages import Delivery
+from consumers.enriched import EnrichedCall
 from consumers.postcall import row_of
 from consumers.timestamps import iso
 from tests.processes import AFTERCALL, RunningProcess
 from tests.unit.alerts import AT, failed
-from tests.unit.builders import enriched_call
+from tests.unit.builders import archivable, enriched_call
 from worker.clients.archive.archive import open_archive
 from worker.settings import load
 
@@ -43,15 +42,7 @@ def archive_url(tmp_path: Path) -> str:
 async def archive(url: str, *calls: EnrichedCall) -> None:
     async with open_archive(load({"AFTERCALL_ARCHIVE_URL": url})) as kept:
         for call in calls:
-            message = emission(call, source="webhook", emitted_at=AT, trace={})
-            delivery = Delivery(
-                queue="calls.postcall",
-                body=message.body,
-                headers=message.headers,
-                call_id=message.call_id,
-                content_encoding=message.content_encoding,
-            )
-            await kept.save(row_of(delivery, AT))
+            await kept.save(row_of(archivable(call, AT), AT))
 
 
 def call_at(after_s: float, *, fails: bool = True, **call: Any) -> EnrichedCall:

@@ -65,11 +65,6 @@ class Office:
 
 
 @pytest.fixture
-def target() -> Target:
-    return Target()
-
-
-@pytest.fixture
 def names() -> str:
     return "{url}/ops"
 

@@ -1,5 +1,6 @@
 """Consuming when things break: the queue, the connection, the broker, and what nothing is lost by."""
 
+import asyncio
 import time
 
 import aio_pika
@@ -144,6 +145,28 @@ async def test_connections_that_break_again_and_again_lose_nothing(amqp_url: str
     assert await all_bodies(amqp_url, LEDGER) | await all_bodies(amqp_url, QUEUE) == set(bodies)
 
 
+class Away:
+    """An outage, which tells when the queue was looked at, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.is_looked_at, self._is_over = asyncio.Event(), asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return not self._is_over.is_set()
+
+    def end(self) -> None:
+        self._is_over.set()
+
+    async def wait_open(self) -> None:
+        if not self.is_open:
+            await asyncio.Event().wait()
+
+    async def wait_closed(self, _within_s: float) -> bool:
+        self.is_looked_at.set()
+        return await self._is_over.wait()
+
+
 async def answers() -> None:
     """A probe that nothing is wrong with."""
 
@@ -177,6 +200,29 @@ async def test_a_connection_lost_while_the_head_of_the_queue_is_looked_at_is_mad
             proxy.cut()
             await eventually(lambda: len(script.heard) == 2)
     assert len([line for line in logs if line["event"] == "broker.lost"]) == 1
+
+
+async def test_a_broker_that_says_nothing_when_an_outage_ends_is_given_up_at_once(
+    amqp_url: str, proxy: TcpProxy
+) -> None:
+    away = Away()
+    with capture_logs() as logs:
+        async with consuming(proxy.through(amqp_url), publisher_url=amqp_url, hands={"outage": away}) as (
+            script,
+            consumer,
+            _,
+        ):
+            await away.is_looked_at.wait()
+            proxy.stall()
+            away.end()
+            await eventually(lambda: [line for line in logs if line["event"] == "broker.lost"])
+            proxy.resume()
+            await eventually(consumer.is_consumed)
+            await put(amqp_url, b"in")
+            await eventually(lambda: script.heard)
+    assert "nobody tends the queue any more: the broker does not answer" in next(
+        line["detail"] for line in logs if line["event"] == "broker.lost"
+    )
 
 
 async def test_a_connection_closed_by_the_broker_is_made_again_and_its_deliveries_come_again(

@@ -60,7 +60,9 @@ async def test_all_that_wait_go_into_one_transaction(ledger: Ledger, monkeypatch
     blocking = asyncio.ensure_future(ledger.ask(lambda _store: is_blocked.wait(20)))
 
     recording = asyncio.gather(*(ledger.record(event()) for _ in range(300)))
-    await asyncio.sleep(0)
+    all_wait = asyncio.Event()
+    asyncio.get_running_loop().call_soon(all_wait.set)  # after the first step of each of them
+    await all_wait.wait()
     is_blocked.set()
     await asyncio.gather(blocking, recording)
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from consumers.alerts.texts import Announcement
 from worker.clients.notify import Notifier, NotTold
 from worker.settings import Secret, SettingsError
-from worker.simulate.target import Answer, Target, served
+from worker.simulate.target import Answer, Target
 
 # A plugin of Apprise's imports it while Python has it: nothing of ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -19,20 +18,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:Deprecati
 STORM = Announcement("raised", "failed calls: 5,000 calls", "call-1: <b>why</b>\nand 4,999 more")
 
 
-@pytest.fixture
-def target() -> Target:
-    return Target()
-
-
-@pytest.fixture
-async def url(target: Target) -> AsyncIterator[str]:
-    async with served(target) as url:
-        yield url.replace("http://", "json://")
-
-
 @pytest.mark.parametrize(("what", "kind"), [("raised", "failure"), ("reminded", "warning"), ("over", "success")])
-async def test_a_message_arrives_as_it_was_worded(target: Target, url: str, what: str, kind: str) -> None:
-    notifier = Notifier(Secret(f"ops={url}/hook"))
+async def test_a_message_arrives_as_it_was_worded(target: Target, apprise_url: str, what: str, kind: str) -> None:
+    notifier = Notifier(Secret(f"ops={apprise_url}/hook"))
     await notifier.tell("ops", Announcement(what, STORM.title, STORM.body))  # type: ignore[arg-type]
 
     (came,) = target.received
@@ -41,18 +29,18 @@ async def test_a_message_arrives_as_it_was_worded(target: Target, url: str, what
     assert (told["title"], told["message"], told["type"]) == (STORM.title, STORM.body, kind)
 
 
-async def test_of_several_targets_the_one_that_is_meant_is_told(target: Target, url: str) -> None:
-    await Notifier(Secret(f"{url}/a ops={url}/b ops={url}/c")).tell("ops/2", STORM)
+async def test_of_several_targets_the_one_that_is_meant_is_told(target: Target, apprise_url: str) -> None:
+    await Notifier(Secret(f"{apprise_url}/a ops={apprise_url}/b ops={apprise_url}/c")).tell("ops/2", STORM)
 
     assert [each["path"] for each in target.received] == ["/c"]
 
 
 @pytest.mark.parametrize("status", [301, 400, 410, 429, 500])
-async def test_a_target_that_refuses_is_not_told_and_says_why(target: Target, url: str, status: int) -> None:
+async def test_a_target_that_refuses_is_not_told_and_says_why(target: Target, apprise_url: str, status: int) -> None:
     target.answer = Answer(status=status)
 
     with pytest.raises(NotTold, match=f"error={status}"):
-        await Notifier(Secret(url)).tell("default", STORM)
+        await Notifier(Secret(apprise_url)).tell("default", STORM)
 
 
 async def test_a_target_that_is_down_is_not_told(free_port: int) -> None:
@@ -86,14 +74,14 @@ async def test_a_target_that_never_answers_is_given_up() -> None:
         notifier.close()
 
 
-async def test_a_rotated_url_is_used_from_the_next_message_on(target: Target, url: str, tmp_path: Path) -> None:
+async def test_a_rotated_url_is_used_from_the_next_message_on(target: Target, apprise_url: str, tmp_path: Path) -> None:
     file = tmp_path / "urls"
-    file.write_text(f"{url}/old")
+    file.write_text(f"{apprise_url}/old")
     notifier = Notifier(Secret(path=str(file)))
     await notifier.tell("default", STORM)
-    file.write_text(f"{url}/new")
+    file.write_text(f"{apprise_url}/new")
     await notifier.tell("default", STORM)
-    file.write_text(f"ops={url}/new")
+    file.write_text(f"ops={apprise_url}/new")
     with pytest.raises(NotTold, match="AFTERCALL_ALERTS_URLS has no default any more"):
         await notifier.tell("default", STORM)
 

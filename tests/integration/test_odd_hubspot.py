@@ -12,6 +12,7 @@ from consumers.crm.hubspot import Filter, Refused
 from consumers.outcomes import Hold, Retry
 from tests.integration.hubspot import HURRIED, NUMBER, client_of
 from tests.integration.vapi_api import Play
+from tests.serving import listening
 from worker.clients.hubspot.client import HubSpotClient
 from worker.clients.hubspot.wire import Patience
 
@@ -21,14 +22,8 @@ async def before(play: Play, patience: Patience = HURRIED) -> AsyncIterator[HubS
     """A client of a server that does to each request whatever it is told to."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", play)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        async with client_of(f"http://127.0.0.1:{runner.addresses[0][1]}", patience=patience) as client:
-            yield client
-    finally:
-        await runner.cleanup()
+    async with listening(application) as url, client_of(url, patience=patience) as client:
+        yield client
 
 
 def answer(status: int = 200, **content: Any) -> web.Response:

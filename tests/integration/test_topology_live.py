@@ -1,3 +1,5 @@
+"""The topology on a real broker: what `apply` makes, what `check` names, and what is exported."""
+
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -5,54 +7,18 @@ from pathlib import Path
 import aio_pika
 import aiohttp
 import pytest
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel
 from yarl import URL
 
-from tests.processes import eventually
+from tests.integration.consumers import take
 from worker.broker import declare
 from worker.broker.export import definitions
 from worker.broker.live import compare
-from worker.broker.topology import Topology, topology_of
+from worker.broker.topology import Topology
 from worker.cli import topology as command
 from worker.cli.exit_codes import DONE, FOUND, Unreachable
-from worker.settings import Settings, load
+from worker.settings import Settings
 from worker.simulate.rabbitmq import Broker, PrivateNode
-
-TOML = '[subscribers.billing]\nbindings = ["call.enriched.acme.completed.#"]\n'
-HOMELESS = "nobody.knows"
-
-
-@pytest.fixture
-def environ(broker: Broker, amqp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """An installation with two accounts and a subscriber of its own, in the process's environment too."""
-    (tmp_path / "aftercall.toml").write_text(TOML)
-    monkeypatch.chdir(tmp_path)
-    environ = {
-        "AFTERCALL_AMQP_URL": amqp_url,
-        "AFTERCALL_AMQP_MANAGEMENT_URL": broker.management_url or "",
-        "AFTERCALL_VAPI_API_KEY": "k",
-        "AFTERCALL_ACCOUNTS__ACME__VAPI_API_KEY": "k",
-        "AFTERCALL_RETRY_TIERS_S": "1,60",
-    }
-    for key, value in environ.items():
-        monkeypatch.setenv(key, value)
-    return environ
-
-
-@pytest.fixture
-def settings(environ: dict[str, str]) -> Settings:
-    return load(environ)
-
-
-@pytest.fixture
-def topology(settings: Settings) -> Topology:
-    return topology_of(settings)
-
-
-@pytest.fixture
-async def channel(amqp_url: str) -> AsyncIterator[AbstractChannel]:
-    async with await aio_pika.connect(amqp_url) as connection:
-        yield await connection.channel(on_return_raises=True)
 
 
 @pytest.fixture
@@ -66,21 +32,6 @@ async def management(broker: Broker) -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 def vhost(amqp_url: str) -> str:
     return URL(amqp_url).path.removeprefix("/")
-
-
-async def publish(channel: AbstractChannel, exchange: str, key: str, body: bytes = b"call") -> None:
-    message = aio_pika.Message(body, headers={"x-aftercall-attempt": 2}, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-    await (await channel.get_exchange(exchange, ensure=False)).publish(message, key)
-
-
-async def take(channel: AbstractChannel, queue: str, *, no_ack: bool = True) -> AbstractIncomingMessage:
-    """The next message of a queue, as soon as there is one."""
-    source = await channel.get_queue(queue, ensure=False)
-    return await eventually(lambda: source.get(no_ack=no_ack, fail=False))
-
-
-async def depth(channel: AbstractChannel, queue: str) -> int:
-    return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
 
 
 async def differences(topology: Topology, settings: Settings) -> list[str]:
@@ -157,7 +108,7 @@ async def test_a_queue_with_other_arguments_is_named_by_check_and_apply_and_keep
     assert "queue calls.crm lacks x-dead-letter-exchange, and calls.dead is asked for" in found
     assert all(difference.startswith("queue calls.crm ") for difference in found)
     assert await command.check() == FOUND
-    assert (await take(channel, "calls.crm")).body == b"kept"
+    assert (await take(settings.amqp_url.reveal(), "calls.crm")).body == b"kept"
 
 
 async def test_exchanges_of_another_type_or_without_their_alternate_are_named(
@@ -224,50 +175,6 @@ async def test_a_broker_that_is_not_there_is_unreachable(
             await run()
         assert "secret-word" not in str(caught.value)
     assert environ["AFTERCALL_AMQP_URL"]
-
-
-async def test_a_message_waits_in_a_tier_and_comes_back_to_its_queue_alone(
-    topology: Topology, channel: AbstractChannel
-) -> None:
-    await command.apply()
-    await publish(channel, "calls.retry.1s", "calls.billing")
-    back = await take(channel, "calls.billing")
-    assert (back.body, back.headers["x-aftercall-attempt"]) == (b"call", 2)
-    assert "calls.retry.1s" in str(back.headers["x-death"])
-    others = [queue.name for queue in topology.queues if queue.name != "calls.billing"]
-    assert {name: await depth(channel, name) for name in others} == dict.fromkeys(others, 0)
-
-
-@pytest.mark.parametrize("exchange", ["calls", "calls.dead", "calls.requeue", "calls.retry.1s"])
-async def test_what_nobody_takes_lands_in_calls_unrouted(
-    environ: dict[str, str], channel: AbstractChannel, exchange: str
-) -> None:
-    await command.apply()
-    await publish(channel, exchange, HOMELESS)
-    assert (await take(channel, "calls.unrouted")).routing_key == HOMELESS
-    assert environ
-
-
-async def test_a_call_reaches_each_subscriber_whose_patterns_match(
-    environ: dict[str, str], channel: AbstractChannel
-) -> None:
-    await command.apply()
-    await publish(channel, "calls", "call.enriched.acme.completed.customer-ended")
-    for queue in ("calls.billing", "calls.crm", "calls.ledger", "calls.postcall"):
-        assert (await take(channel, queue)).body == b"call"
-    assert [await depth(channel, queue) for queue in ("calls.alerts", "calls.unrouted")] == [0, 0]
-    assert environ
-
-
-async def test_what_is_rejected_lies_with_the_dead_letters_of_its_queue(
-    environ: dict[str, str], channel: AbstractChannel
-) -> None:
-    await command.apply()
-    await publish(channel, "calls.requeue", "calls.billing", b"deadly")
-    await (await take(channel, "calls.billing", no_ack=False)).reject(requeue=False)
-    letter = await take(channel, "calls.billing.dead")
-    assert (letter.body, letter.routing_key) == (b"deadly", "calls.billing")
-    assert environ
 
 
 async def test_exported_definitions_make_a_fresh_virtual_host_as_it_should_be(

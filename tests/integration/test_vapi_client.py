@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused
+from consumers.enrich import ApiUnavailable, CallNotFound, CallRefused, CallUnreadable
 from tests.integration.vapi_api import CALL_ID, Api, client, fetch, json, refusal, silence
 from worker.settings import Secret
 
+NO_CERTIFICATE = b"<html><head><title>400 No required SSL certificate was sent</title></head></html>"
 CLOUDFLARE = "<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>"
 
 
@@ -37,6 +38,25 @@ async def test_a_trouble_of_the_calls_own_is_told_at_once(api: Api, status: int,
     with pytest.raises(error):
         await fetch(api, refusal(status))
     assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize("page", [NO_CERTIFICATE, b'{"message":"No required TLS certificate was sent"}', b""])
+async def test_a_proxy_that_refuses_every_request_is_no_trouble_of_the_calls(api: Api, page: bytes) -> None:
+    api.probe_status = 400
+    api.answers = [web.Response(status=400, body=page)]
+    async with client(api.url) as vapi:
+        with pytest.raises(ApiUnavailable, match=r"answers 400: check AFTERCALL_VAPI_BASE_URL and its certfile"):
+            await vapi.fetch_call(CALL_ID)
+        assert vapi.breaker.is_open
+
+
+async def test_a_proxy_that_refuses_one_call_alone_stops_no_other(api: Api) -> None:
+    api.probe_status = 200
+    api.answers = [web.Response(status=400, body=NO_CERTIFICATE)]
+    async with client(api.url) as vapi:
+        with pytest.raises(CallUnreadable, match=r"answers 400.* for this call, though it answers others"):
+            await vapi.fetch_call(CALL_ID)
+        assert not vapi.breaker.is_open
 
 
 @pytest.mark.parametrize("status", [401, 403])

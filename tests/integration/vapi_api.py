@@ -80,7 +80,11 @@ def json(status: int, body: bytes = b"{}", **headers: str) -> web.Response:
 
 
 def refusal(status: int, retry_after: object = None) -> web.Response:
-    return json(status, b'{"message":"no"}', **({} if retry_after is None else {"Retry-After": str(retry_after)}))
+    return json(
+        status,
+        b'{"message":"no","statusCode":%d}' % status,
+        **({} if retry_after is None else {"Retry-After": str(retry_after)}),
+    )
 
 
 async def cut_off(request: web.Request) -> web.StreamResponse:

@@ -8,7 +8,7 @@ import msgspec
 import orjson
 from hypothesis import strategies as st
 
-from consumers.enriched import EnrichedCall
+from consumers.enriched import EnrichedCall, emission
 from consumers.messages import Delivery, Journey
 from consumers.notifications import Notification
 from consumers.timestamps import instant
@@ -96,3 +96,16 @@ def enriched_call(**changes: Any) -> EnrichedCall:
         },
     }
     return msgspec.convert(document | changes, EnrichedCall)
+
+
+def archivable(call: EnrichedCall, emitted_at: float) -> Delivery:
+    """An enriched call as the archive takes it from its queue."""
+    message = emission(call, source="webhook", emitted_at=emitted_at, trace={})
+    return Delivery(
+        queue="calls.postcall",
+        body=message.body,
+        headers=message.headers,
+        type=message.type,
+        call_id=message.call_id,
+        content_encoding=message.content_encoding,
+    )

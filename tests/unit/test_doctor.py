@@ -8,10 +8,10 @@ from worker.operate.doctor import (
     Reached,
     of_clock,
     of_consumers,
+    of_database,
     of_dead,
     of_guest,
     of_key,
-    of_ledger,
     of_nodes,
     of_public_url,
     of_rights,
@@ -153,8 +153,13 @@ def test_a_spool_is_judged_by_whether_it_can_be_written_and_what_is_in_it() -> N
 
 
 @pytest.mark.parametrize(("found", "status"), [(0, "warn"), (1, "warn"), (2, "ok"), (3, "fail")])
-def test_a_ledger_is_judged_by_its_schema(found: int, status: str) -> None:
-    assert of_ledger(found, 2).status == status
+def test_a_database_is_judged_by_its_schema(found: int, status: str) -> None:
+    finding = of_database("archive", found, 2, role="postcall")
+
+    assert (finding.check, finding.status) == ("archive", status)
+    assert of_database("archive", found, 2, role="postcall", is_wanted=False).status == (status if found else "ok")
+    mends = {"warn": "`aftercall consume postcall`", "fail": "AFTERCALL_ARCHIVE_URL", "ok": ""}
+    assert mends[status] in finding.mend
 
 
 @pytest.mark.parametrize(
@@ -177,7 +182,13 @@ def test_a_clock_says_which_way_it_is_off() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "detail"),
-    [(401, "Vapi refuses it (401)"), (403, "Vapi refuses it (403)"), (503, "Vapi answers 503"), (0, "no route")],
+    [
+        (401, "Vapi refuses it (401)"),
+        (403, "Vapi refuses it (403)"),
+        (503, "Vapi answers 503"),
+        (0, "no route"),
+        (400, "a proxy, not Vapi, answers 400"),
+    ],
 )
 def test_a_key_that_is_not_taken_is_a_failure_that_names_the_setting_or_the_place(answer: int, detail: str) -> None:
     finding = of_key("acme", answer, "no route", key="AFTERCALL_ACCOUNTS__ACME__VAPI_API_KEY")

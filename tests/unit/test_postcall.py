@@ -8,26 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumers.enriched import EnrichedCall, decode_call, emission
+from consumers.enriched import EnrichedCall, decode_call
 from consumers.messages import Delivery
 from consumers.outcomes import DatabaseAway, Undecodable
 from consumers.postcall import LARGEST, CallRow, body_of, keep, row_of, spellings_of
 from consumers.replays import replay_of_call
-from tests.unit.builders import CALL_ID, OBJECTS, enriched_call, fetched
+from tests.unit.builders import CALL_ID, OBJECTS, archivable, enriched_call, fetched
 
 NOW = 1_800_000_000.0
 AT = ("2026-08-31T17:06:01.000Z", "2026-08-31T17:16:01.000Z", None)
 
 
 def delivered(call: EnrichedCall) -> Delivery:
-    message = emission(call, source="webhook", emitted_at=NOW, trace={})
-    return Delivery(
-        queue="calls.postcall",
-        body=message.body,
-        headers=message.headers,
-        type=message.type,
-        content_encoding=message.content_encoding,
-    )
+    return archivable(call, NOW)
 
 
 def row(**changes: Any) -> CallRow:

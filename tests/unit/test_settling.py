@@ -1,3 +1,5 @@
+"""What becomes of a delivery by what its consumer said, how often it is tried and when that ends."""
+
 import copy
 from typing import Any
 
@@ -5,69 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.messages import Delivery, Message, journey_of
+from consumers.messages import Message, journey_of
 from consumers.outcomes import Hold, Later, Reject, Retry, TooLarge, Undecodable
-from consumers.settling import DETAIL_MAX, Schedule, Settlement, settle, tier_name
+from consumers.settling import Schedule, Settlement, settle
 from consumers.timestamps import iso
-from tests.unit.builders import CALL_ID, RECEIVED_AT, delivery
-
-TIERS = (5, 30, 120, 600, 3600, 21600)
-GIVE_UP_AFTER_S = 90_000
-QUIET = Schedule(TIERS, GIVE_UP_AFTER_S, notes=False)
-NOTING = Schedule(TIERS, GIVE_UP_AFTER_S)
-NOW = RECEIVED_AT + 0.5
-WAITS = ("calls.retry.5s", "calls.retry.30s", "calls.retry.2m", "calls.retry.10m", "calls.retry.1h", "calls.retry.6h")
-FIRST = Message(
-    exchange="calls", routing_key="call.enriched.default.completed.voicemail", body=b"{}", type="call.enriched"
+from tests.unit.builders import delivery
+from tests.unit.settlements import (
+    FIRST,
+    GIVE_UP_AFTER_S,
+    NOTING,
+    NOW,
+    TIERS,
+    WAITS,
+    MyReject,
+    Unspeakable,
+    came,
+    exchange,
+    only,
+    raised,
+    settled,
 )
-BODY = b'{"message": "\xff\\ud83d'
-
-
-class MyReject(Reject):
-    pass
-
-
-class MyUndecodable(Undecodable):
-    pass
-
-
-class Unspeakable(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError
-
-
-def came(attempt: int = 1, age_s: float = 0, **changes: Any) -> Delivery:
-    """A delivery whose first attempt was `age_s` before NOW."""
-    headers = {
-        "x-aftercall-account": "default",
-        "x-aftercall-attempt": attempt,
-        "x-aftercall-first-attempt-at": iso(NOW - age_s),
-        "x-aftercall-received-at": iso(RECEIVED_AT),
-        **changes.pop("headers", {}),
-    }
-    return delivery(changes.pop("body", BODY), headers, **changes)
-
-
-def settled(said: Any, of: Delivery | None = None, schedule: Schedule = QUIET, now: float = NOW) -> Settlement:
-    return settle(of or came(), said, schedule=schedule, now=now)
-
-
-def only(settlement: Settlement) -> Message:
-    (message,) = settlement.messages
-    return message
-
-
-def exchange(said: Any, of: Delivery | None = None) -> str:
-    return only(settled(said, of)).exchange
-
-
-def raised(error: Exception) -> Exception:
-    """`error` with a traceback, as a consumer's has one."""
-    try:
-        raise error
-    except type(error) as caught:  # it is the one just raised
-        return caught
-
 
 # The table
 
@@ -99,117 +58,6 @@ def test_every_row_of_the_table(said: Exception, name: str, goes_to: str) -> Non
     settlement = settled(said)
     assert (settlement.name, only(settlement).exchange) == (name, goes_to)
     assert only(settlement).routing_key == "calls.enrich.default"
-
-
-# Which tier
-
-
-@pytest.mark.parametrize(("attempt", "wait"), [*enumerate(WAITS, start=1), (7, WAITS[5]), (50, WAITS[5])])
-def test_a_retry_waits_by_its_attempt(attempt: int, wait: str) -> None:
-    assert exchange(Retry("later"), came(attempt)) == wait
-
-
-@pytest.mark.parametrize(
-    ("after", "wait"),
-    [
-        (0, "calls.retry.5s"),
-        (-3, "calls.retry.5s"),
-        (5, "calls.retry.5s"),
-        (5.01, "calls.retry.30s"),
-        (31, "calls.retry.2m"),
-        (3601, "calls.retry.6h"),
-        (99_999, "calls.retry.6h"),
-        (float("inf"), "calls.retry.6h"),
-        (float("nan"), "calls.retry.5s"),
-    ],
-)
-def test_a_wait_that_is_asked_for_rounds_up_to_a_tier(after: float, wait: str) -> None:
-    assert exchange(Retry("later", after=after), came(attempt=6)) == wait
-    assert exchange(Hold("down", after=after)) == wait
-
-
-@pytest.mark.parametrize(
-    ("left_s", "wait"),
-    [
-        (21600, "calls.retry.6h"),
-        (21599, "calls.retry.1h"),
-        (899, "calls.retry.10m"),
-        (600, "calls.retry.10m"),
-        (599.9, "calls.retry.2m"),
-        (31, "calls.retry.30s"),
-        (29, "calls.retry.5s"),
-        (1, "calls.retry.5s"),
-        (0, "calls.retry.5s"),
-        (-0.01, "calls.retry.5s"),
-    ],
-)
-def test_no_wait_goes_past_the_next_due_moment_and_is_rounded_down_for_it(left_s: float, wait: str) -> None:
-    """A moment that passes between deciding and settling is as due as one to come."""
-    due_at = NOW + left_s
-    assert exchange(Retry("later", due_at=due_at), came(attempt=6)) == wait
-    assert exchange(Retry("later", after=21600, due_at=due_at)) == wait
-    assert exchange(Hold("down", due_at=due_at), came(age_s=30_000)) == wait
-
-
-def test_a_due_moment_lengthens_no_wait() -> None:
-    assert exchange(Retry("later", due_at=NOW + 9999), came(attempt=2)) == "calls.retry.30s"
-
-
-@pytest.mark.parametrize(
-    ("left_s", "wait"), [(4000, "calls.retry.1h"), (700, "calls.retry.10m"), (2, "calls.retry.5s")]
-)
-def test_no_wait_goes_past_the_time_to_give_up(left_s: float, wait: str) -> None:
-    of = came(attempt=6, age_s=GIVE_UP_AFTER_S - left_s)
-    assert exchange(Retry("later"), of) == wait
-    assert exchange(Hold("down"), of) == wait
-
-
-@pytest.mark.parametrize(
-    ("age_s", "wait"),
-    [
-        (0, "calls.retry.5s"),
-        (29, "calls.retry.5s"),
-        (30.1, "calls.retry.30s"),
-        (119, "calls.retry.30s"),
-        (3599, "calls.retry.10m"),
-        (3601, "calls.retry.1h"),
-        (30_000, "calls.retry.6h"),
-        (500_000, "calls.retry.6h"),
-    ],
-)
-def test_a_hold_waits_in_the_largest_tier_not_above_the_age(age_s: float, wait: str) -> None:
-    assert exchange(Hold("down"), came(age_s=age_s)) == wait
-
-
-def test_a_hold_that_asks_for_a_longer_wait_gets_it() -> None:
-    assert exchange(Hold("down", after=100), came(age_s=40)) == "calls.retry.2m"
-    assert exchange(Hold("down", after=1), came(age_s=700)) == "calls.retry.10m"
-
-
-@pytest.mark.parametrize(
-    ("wait_s", "name"),
-    [(5, "5s"), (90, "90s"), (120, "2m"), (5400, "90m"), (3600, "1h"), (86400, "1d"), (172800, "2d"), (1, "1s")],
-)
-def test_a_tier_is_named_in_its_largest_whole_unit(wait_s: int, name: str) -> None:
-    assert tier_name(wait_s) == name
-
-
-@given(
-    st.sets(st.integers(1, 10**6), min_size=1, max_size=8).map(lambda tiers: tuple(sorted(tiers))),
-    st.integers(1, 20),
-    st.none() | st.floats(0, 10**6),
-    st.none() | st.floats(-10, 10**6),
-    st.sampled_from([Retry, Hold]),
-)
-def test_a_wait_ends_before_what_is_due_unless_it_is_the_shortest_there_is(
-    tiers: tuple[int, ...], attempt: int, after: float | None, left_s: float | None, kind: type[Later]
-) -> None:
-    said = kind("r", after=after, due_at=None if left_s is None else NOW + left_s)
-    settlement = settle(came(attempt), said, schedule=Schedule(tiers, 10**5, notes=False), now=NOW)
-    waits = {f"calls.retry.{tier_name(tier)}": tier for tier in tiers}
-    wait_s = waits[only(settlement).exchange]
-    left = min(10**5, 10**6 if left_s is None else left_s)
-    assert wait_s <= left + 0.01 or wait_s == tiers[0]
 
 
 # What is counted
@@ -297,109 +145,6 @@ def test_a_consumer_that_returns_no_messages_has_a_bug(said: Any) -> None:
 def test_an_error_that_cannot_be_told_is_settled_all_the_same(said: Exception, attempt: int) -> None:
     for value in only(settled(said, came(attempt))).headers.values():
         assert str(value).encode()
-
-
-# Dead letters
-
-
-@pytest.mark.parametrize(
-    ("said", "reason", "error_type"),
-    [
-        (Undecodable("not JSON"), "undecodable", "Undecodable"),
-        (MyUndecodable("not JSON"), "undecodable", "MyUndecodable"),
-        (Reject("not JSON"), "rejected", "Reject"),
-        (MyReject("not JSON"), "rejected", "MyReject"),
-        (TooLarge("not JSON"), "too-large", "TooLarge"),
-    ],
-)
-@pytest.mark.parametrize("attempt", [1, 4])
-def test_what_can_never_be_handled_is_a_dead_letter_at_once(
-    said: Exception, reason: str, error_type: str, attempt: int
-) -> None:
-    settlement = settled(said, came(attempt, age_s=60))
-    letter = only(settlement)
-    assert (settlement.name, settlement.reason, letter.exchange) == ("dead_lettered", reason, "calls.dead")
-    assert letter.routing_key == "calls.enrich.default"
-    assert letter.headers == {
-        "x-aftercall-account": "default",
-        "x-aftercall-queue": "calls.enrich.default",
-        "x-aftercall-reason": reason,
-        "x-aftercall-detail": "not JSON",
-        "x-aftercall-error-type": error_type,
-        "x-aftercall-attempt": attempt,
-        "x-aftercall-received-at": iso(RECEIVED_AT),
-        "x-aftercall-first-attempt-at": iso(NOW - 60),
-        "x-aftercall-died-at": iso(NOW),
-    }
-
-
-def test_of_a_long_detail_the_end_is_kept() -> None:
-    detail = only(settled(Reject("x" * DETAIL_MAX + "the end"))).headers["x-aftercall-detail"]
-    assert len(detail) == DETAIL_MAX
-    assert detail.endswith("the end")
-
-
-# The message that comes again
-
-
-@pytest.mark.parametrize("said", [Retry("r"), Hold("h"), Reject("no"), Undecodable("u"), ValueError("bug")])
-def test_headers_are_kept_but_for_the_brokers(said: Exception) -> None:
-    theirs = {"x-death": [{"count": 1}], "x-first-death-queue": "q", "x-last-death-reason": "expired"}
-    theirs |= {"x-delivery-count": 4, "x-acquired-count": 5}
-    kept = {"traceparent": "00-a-b-00", "ce-id": "default/c/ended", "x-someone-elses": 7}
-    headers = only(settled(said, came(headers=theirs | kept))).headers
-    assert headers.keys().isdisjoint(theirs)
-    assert {key: headers[key] for key in kept} == kept
-
-
-def test_what_is_to_be_remembered_is_written_beside_the_old_headers() -> None:
-    waiting = only(settled(Retry("r", remember={"x-aftercall-version": 2}), came(headers={"x-aftercall-version": 1})))
-    assert waiting.headers["x-aftercall-version"] == 2
-
-
-def test_remembering_cannot_change_the_count_of_attempts() -> None:
-    assert only(settled(Retry("r", remember={"x-aftercall-attempt": 99}))).headers["x-aftercall-attempt"] == 2
-
-
-@pytest.mark.parametrize("kind", [Retry, Hold])
-def test_what_goes_out_first_is_published_before_the_copy_that_remembers_it(kind: type[Later]) -> None:
-    messages = settled(kind("r", first=(FIRST,)), schedule=NOTING).messages
-    assert messages[0] == FIRST
-    assert [message.exchange for message in messages] == ["calls", "calls.retry.5s", "calls"]
-
-
-def test_a_delivery_without_headers_is_settled_like_a_first_attempt() -> None:
-    bare = Delivery(queue="calls.crm", body=b"", published_at=RECEIVED_AT)
-    waiting = only(settled(Retry("r"), bare))
-    assert waiting.routing_key == "calls.crm"
-    assert waiting.headers["x-aftercall-attempt"] == 2
-    assert waiting.headers["x-aftercall-received-at"] == iso(RECEIVED_AT)
-
-
-# Notes
-
-
-@pytest.mark.parametrize(
-    ("said", "what", "told"),
-    [
-        (Retry("cost missing"), "retried", {"x-aftercall-detail": "cost missing", "x-aftercall-tier": "5s"}),
-        (Hold("down"), "held", {"x-aftercall-detail": "down", "x-aftercall-tier": "5s"}),
-        (Reject("no"), "dead", {"x-aftercall-detail": "no", "x-aftercall-reason": "rejected"}),
-    ],
-)
-def test_what_is_not_the_happy_path_is_noted_for_the_ledger(said: Exception, what: str, told: dict[str, str]) -> None:
-    note = settled(said, schedule=NOTING).messages[-1]
-    assert (note.exchange, note.routing_key, note.type) == ("calls", f"call.noted.default.{what}", "call.noted")
-    assert (note.body, note.content_type, note.call_id) == (b"", None, CALL_ID)
-    assert {key: note.headers[key] for key in told} == told
-    assert note.headers["x-aftercall-queue"] == "calls.enrich.default"
-    assert note.headers["x-aftercall-attempt"] == 1
-    assert note.headers["ce-subject"] == CALL_ID
-
-
-def test_without_a_ledger_nothing_is_noted() -> None:
-    assert len(settled(Reject("no"), schedule=NOTING).messages) == 2
-    assert len(settled(Reject("no"), schedule=QUIET).messages) == 1
 
 
 # The rule above all

@@ -1,175 +1,29 @@
+"""Signatures as Vapi makes them, and as our own `send` does."""
+
 import base64
-import hashlib
 import hmac
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.builders import sample
-from worker.ingress.signature import Check, Request, checker, signer
-from worker.settings import Account, HmacPlan, Secret
-
-NOW = 1_788_195_960.0
-BODY = '{"message":{"type":"end-of-call-report","note":"naïve"}}'.encode() + b"\xff"
-URL = "https://hooks.example.com/webhooks/vapi?x=1"
-SECRET = "a-secret"
-KEY = bytes(range(32))
-VECTORS = sample("hmac-vectors")
-FIELDS = {
-    "algorithm": "algorithm",
-    "signatureHeader": "signature_header",
-    "signaturePrefix": "signature_prefix",
-    "includeTimestamp": "include_timestamp",
-    "payloadFormat": "payload_format",
-}
-
-
-def account(auth: Any = "hmac", secrets: str | Secret = SECRET, **plan: Any) -> Account:
-    return Account(
-        name="default",
-        vapi_api_key=Secret("key"),
-        vapi_base_url="https://api.vapi.ai",
-        vapi_rate=5,
-        webhook_secrets=secrets if isinstance(secrets, Secret) else Secret(secrets),
-        webhook_auth=auth,
-        hmac=HmacPlan(**plan),
-    )
-
-
-def check_of(auth: Any = "hmac", secrets: str | Secret = SECRET, now: float = NOW, **plan: Any) -> Check:
-    return checker(account(auth, secrets, **plan), clock=lambda: now)
-
-
-def request(
-    headers: Mapping[str, str], body: bytes = BODY, method: str = "POST", urls: tuple[str, ...] = (URL,)
-) -> Request:
-    return Request(method, urls, headers, body)
-
-
-def bears(headers: dict[str, str], secrets: str = SECRET) -> bool:
-    return check_of("bearer", secrets)(request(headers))
-
-
-def signed(payload: bytes, key: bytes = SECRET.encode(), algorithm: str = "sha256") -> bytes:
-    """HMAC by its definition (RFC 2104), not by the library that the code under test uses."""
-
-    def digest(data: bytes) -> bytes:
-        return hashlib.new(algorithm, data).digest()
-
-    size = hashlib.new(algorithm).block_size
-    padded = (key if len(key) <= size else digest(key)).ljust(size, b"\0")
-    inner = digest(bytes(byte ^ 0x36 for byte in padded) + payload)
-    return digest(bytes(byte ^ 0x5C for byte in padded) + inner)
-
-
-def headers_of(body: bytes = BODY, at: str = f"{NOW:.0f}", key: bytes = SECRET.encode()) -> dict[str, str]:
-    """What Vapi sends by its defaults."""
-    return {"x-timestamp": at, "x-signature": signed(f"{at}.".encode() + body, key).hex()}
-
-
-# Bearer tokens and X-Vapi-Secret
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Authorization": "Bearer a-secret"},
-        {"Authorization": "bearer a-secret"},
-        {"Authorization": "BEARER  a-secret "},
-        {"X-Vapi-Secret": "a-secret"},
-        {"X-Vapi-Secret": "a-secret", "Authorization": "Bearer wrong"},
-        {"X-Vapi-Secret": "wrong", "Authorization": "Bearer a-secret"},
-    ],
+from tests.unit.signing import (
+    BODY,
+    FIELDS,
+    KEY,
+    NOW,
+    SECRET,
+    URL,
+    VECTORS,
+    account,
+    bears,
+    check_of,
+    headers_of,
+    request,
+    signed,
 )
-def test_a_bearer_token_or_the_secret_in_its_own_header_is_taken(headers: dict[str, str]) -> None:
-    assert bears(headers)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"Authorization": ""},
-        {"Authorization": "Bearer"},
-        {"Authorization": "Bearer "},
-        {"Authorization": "a-secret"},
-        {"Authorization": "Basic a-secret"},
-        {"Authorization": "Bearer a-secre"},
-        {"Authorization": "Bearer a-secret2"},
-        {"Authorization": "Bearer A-SECRET"},
-        {"Authorization": "Bearer a-secret b"},
-        {"X-Vapi-Secret": ""},
-        {"X-Vapi-Secret": "Bearer a-secret"},
-        {"X-Vapi-Secret": "\udcff"},
-        {"X-Vapi-Signature": "a-secret"},
-    ],
-)
-def test_anything_else_is_refused(headers: dict[str, str]) -> None:
-    assert not bears(headers)
-
-
-@pytest.mark.parametrize(
-    ("token", "is_good"), [("old", True), ("new", True), ("old,new", False), (",", False), ("", False)]
-)
-def test_two_secrets_are_good_while_one_is_being_rotated(token: str, is_good: bool) -> None:
-    assert bears({"Authorization": f"Bearer {token}"}, "old, new") is is_good
-
-
-@pytest.mark.parametrize("secrets", ["", ",", " , "])
-@pytest.mark.parametrize("auth", ["bearer", "hmac"])
-def test_without_a_secret_nothing_passes(auth: str, secrets: str) -> None:
-    headers = headers_of(key=b"") | {"Authorization": "Bearer ", "X-Vapi-Secret": ""}
-    assert not check_of(auth, secrets)(request(headers))
-
-
-def test_a_secret_beyond_ascii_is_compared_as_bytes() -> None:
-    assert bears({"Authorization": "Bearer schlüssel"}, "schlüssel")
-    assert not bears(
-        {"Authorization": "Bearer schlüssel".encode("latin-1").decode("utf-8", "surrogateescape")}, "schlüssel"
-    )
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_no_token_but_the_secret_passes(token: str) -> None:
-    assert bears({"Authorization": f"Bearer {token}"}) is (token.strip() == SECRET)
-
-
-def test_a_secret_in_a_file_is_followed_when_it_changes(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_text("old\n")
-    check = check_of("bearer", Secret(path=str(path)))
-    assert check(request({"X-Vapi-Secret": "old"}))
-    path.write_text("newer\n")
-    assert check(request({"X-Vapi-Secret": "newer"}))
-    assert not check(request({"X-Vapi-Secret": "old"}))
-
-
-# No check at all
-
-
-def test_insecure_alone_takes_anything() -> None:
-    assert check_of("bearer", "insecure")(request({}))
-    assert check_of("hmac", "insecure")(request({}))
-
-
-@pytest.mark.parametrize("secrets", ["insecure,a-secret", "Insecure"])
-def test_insecure_is_no_switch_unless_it_is_alone_and_exact(secrets: str) -> None:
-    assert not check_of("bearer", secrets)(request({}))
-
-
-def test_the_check_is_on_as_soon_as_a_secret_replaces_insecure(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_text("insecure")
-    check = check_of("bearer", Secret(path=str(path)))
-    assert check(request({}))
-    path.write_text("a-secret now")
-    assert not check(request({}))
-    assert check(request({"X-Vapi-Secret": "a-secret now"}))
-
+from worker.ingress.signature import signer
 
 # Signatures as Vapi makes them
 
@@ -323,76 +177,6 @@ def test_a_signed_url_is_any_of_those_that_a_proxy_may_have_hidden(sent: str) ->
 def test_a_placeholder_in_the_body_stands_for_itself() -> None:
     body = b'{"text": "{timestamp}{body}"}'
     assert check_of()(request(headers_of(body), body))
-
-
-# Time
-
-
-@pytest.mark.parametrize(
-    ("at", "is_good"),
-    [
-        (f"{NOW:.0f}", True),
-        (f"{NOW * 1000:.0f}", True),
-        (f"{NOW - 86400:.0f}", True),
-        (f"{(NOW - 86400) * 1000:.0f}", True),
-        (f"{NOW - 86401:.0f}", False),
-        (f"{(NOW - 86401) * 1000:.0f}", False),
-        (f"{NOW + 86400:.0f}", True),
-        (f"{NOW + 86401:.0f}", False),
-        ("0", False),
-        ("-1", False),
-        ("nan", False),
-        ("inf", False),
-        ("1e400", False),
-        ("2026-08-31T17:06:00Z", False),
-        ("", False),
-        ("ü", False),
-    ],
-)
-def test_a_signed_time_is_seconds_or_milliseconds_and_within_a_day(at: str, is_good: bool) -> None:
-    assert check_of()(request(headers_of(at=at))) is is_good
-
-
-@pytest.mark.parametrize(("age_s", "is_good"), [(299, True), (300, True), (301, False), (-301, False)])
-def test_the_tolerance_is_a_setting(age_s: int, is_good: bool) -> None:
-    assert check_of(tolerance_s=300)(request(headers_of(at=f"{NOW - age_s:.0f}"))) is is_good
-
-
-def test_without_a_timestamp_in_the_plan_none_is_asked_for_and_the_body_alone_is_signed() -> None:
-    headers = {"x-signature": signed(BODY).hex()}
-    assert check_of(include_timestamp=False)(request(headers))
-    assert not check_of()(request(headers))
-
-
-# Secrets in base64
-
-
-@pytest.mark.parametrize(
-    "secret",
-    [
-        base64.b64encode(KEY).decode(),
-        base64.b64encode(KEY).decode().rstrip("="),
-        "whsec_" + base64.b64encode(KEY).decode(),
-    ],
-)
-def test_a_base64_secret_may_have_a_prefix_and_no_padding(secret: str) -> None:
-    assert check_of(secrets=secret, secret_is_base64=True)(request(headers_of(key=KEY)))
-
-
-def test_a_base64_secret_may_be_in_either_alphabet() -> None:
-    key = b"\xfb\xef\xbe\xff\xff\xff"
-    assert base64.b64encode(key) == b"++++////"
-    for secret in ("++++////", "----____"):
-        assert check_of(secrets=secret, secret_is_base64=True)(request(headers_of(key=key)))
-
-
-@pytest.mark.parametrize("bad", ["not base64!", "é", "whsec_", "A"])
-def test_a_secret_that_became_no_key_fails_nothing_and_passes_nothing(bad: str) -> None:
-    good = base64.b64encode(KEY).decode()
-    check = check_of(secrets=f"{bad},{good}", secret_is_base64=True)
-    assert check(request(headers_of(key=KEY)))
-    assert not check(request(headers_of(key=b"")))
-    assert not check_of(secrets=bad, secret_is_base64=True)(request(headers_of(key=b"")))
 
 
 # What our own `send` adds

@@ -1,8 +1,6 @@
 """The drain with a spool on disk and a publish of the tests': order, bounds, and what is never published twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -51,14 +49,6 @@ class Broker:
 @pytest.fixture
 async def broker() -> Broker:
     return Broker()
-
-
-@pytest.fixture
-async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
-    spool = Spool(tmp_path, 2**30)
-    await spool.open()
-    yield spool
-    await spool.close()
 
 
 @pytest.fixture
