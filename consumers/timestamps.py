@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
+
+LONGEST: Final = 64
+"""Longer than any text that names an instant, and short enough to be remembered."""
 
 
 @lru_cache(maxsize=256)
@@ -13,8 +16,11 @@ def iso(instant: float) -> str:
 
 def instant(value: Any) -> float | None:
     """The instant an ISO 8601 text names, or None for anything else; without a zone it is UTC."""
-    if not isinstance(value, str):
-        return None
+    return _instant(value) if isinstance(value, str) and len(value) <= LONGEST else None
+
+
+@lru_cache(maxsize=256)
+def _instant(value: str) -> float | None:
     try:
         moment = datetime.fromisoformat(value)
         # In UTC first: beside the years 1 and 9999 a zone can name an instant that `iso` could not write.

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.metadata import version
 from itertools import product
 from typing import Any, Final, cast
@@ -77,6 +78,15 @@ DRIFT: Final = Counter("aftercall_drift", "What Vapi sent that is not known here
 MEMORY_MAX_BYTES: Final = Gauge("aftercall_memory_max_bytes", "AFTERCALL_MEMORY_MAX_BYTES; 0: no limit")
 ROLE_INFO: Final = Gauge("aftercall_role_info", "The roles that this process runs", ["runs"])
 BUILD_INFO: Final = Gauge("aftercall_build_info", "The version that runs", ["version", "python"])
+
+
+def _remember_series(*metrics: Counter | Histogram) -> None:
+    """Keep the series of metrics at hand: to find one takes twice as long as to count in it. None is ever removed."""
+    for metric in metrics:
+        metric.labels = lru_cache(maxsize=4096)(metric.labels)  # type: ignore[method-assign, assignment]
+
+
+_remember_series(WEBHOOKS, DELIVERIES, DELIVERY_SECONDS, DELIVERY_AGE_SECONDS, VAPI_REQUESTS, CALL_END_TO_EMIT_SECONDS)
 
 TOLD: Final = ("detail", "reason")
 LIBRARY_MAX: Final = 300
