@@ -41,10 +41,13 @@ def join(report: dict[str, Any], fetched: dict[str, Any] | None) -> Joined:
 
 
 def as_call(report: dict[str, Any]) -> dict[str, Any]:
-    """What a report tells, in parts and in the places of a Call object."""
+    """What a report tells, in parts and in the places of a Call object; its holes left out.
+
+    Always in one order: the id of the event is made of the call's bytes.
+    """
     known = parts_of(report.get("call")) or {}
-    call = {key: part for key, part in report.items() if key not in NOT_OF_THE_CALL}
-    return call | {key: known[key] for key in IDENTITY if key in known and is_hole(call.get(key))}
+    call = {key: known[key] for key in IDENTITY if not is_hole(known.get(key))}
+    return call | {key: part for key, part in report.items() if key not in NOT_OF_THE_CALL and not is_hole(part)}
 
 
 def _fill(call: dict[str, Any], told: dict[str, Any], path: str, filled: list[str]) -> None:
@@ -52,6 +55,6 @@ def _fill(call: dict[str, Any], told: dict[str, Any], path: str, filled: list[st
         here = call.get(key)
         if here and isinstance(here, dict):
             _fill(here, parts_of(part) or {}, f"{path}{key}.", filled)
-        elif not here and is_hole(here) and not is_hole(part):
-            call[key] = value_of(part)
+        elif not here and is_hole(here) and not is_hole(value := value_of(part)):
+            call[key] = value
             filled.append(path + key)

@@ -1,7 +1,7 @@
 """A JSON object part by part: what nobody asks for is passed over as bytes, and never built.
 
 Most of a report is there twice, in the webhook and in the API's answer, which wins. To build it only to drop it was a
-fifth of what a call of 300 KB cost (docs/performance.md).
+fifth of what a call of 300 KB cost (docs/decisions/0023).
 """
 
 import re

@@ -9,6 +9,7 @@ import asyncio
 import re
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from bench.compare.chart import svg
 from bench.compare.contestants import CONTESTANTS, HERE
 from bench.compare.phases import PHASES
 from bench.compare.programs import Failed
+from bench.compare.quiet import quietly
 from bench.compare.results import Results, machine, markdown
 from bench.compare.rig import Rig
 from worker.simulate.rabbitmq import PrivateNode
@@ -51,7 +53,7 @@ def _round(rig: Rig, results: Results, given: argparse.Namespace) -> None:
     for phase in (each for each in PHASES if each.name in given.phases):
         for contestant in (each for each in phase.contestants if each.name in given.contestants):
             try:
-                figures = phase.measure(rig, contestant)
+                figures = quietly(partial(phase.measure, rig, contestant))
             except Failed as error:
                 sys.stderr.write(f"{phase.name} of {contestant.title} failed, and is left out: {error}\n")
             else:

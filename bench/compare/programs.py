@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.compare.contestants import Contestant, Given, environment
-from bench.rig import spent_s
+from bench.rig import pids_of, pss_mb, spent_s
 
 READY_S: Final = 60.0
 STOP_S: Final = 15.0
@@ -36,7 +36,7 @@ class Program:
     @property
     def pids(self) -> list[int]:
         """Its processes: itself, and what it started."""
-        return [self._process.pid, *_started_by(self._process.pid)]
+        return pids_of(self._process.pid)
 
     def cpu_s(self) -> float:
         """The processor seconds so far of those that run."""
@@ -44,7 +44,7 @@ class Program:
 
     def pss_mb(self) -> float:
         """What it has in memory now, in MB; of what it shares with others, its part."""
-        return sum(map(_pss_mb, self.pids))
+        return sum(map(pss_mb, self.pids))
 
     def wait(self, is_there: Callable[[], bool], within_s: float = READY_S, every_s: float = 0.005) -> None:
         """Wait until something is so. Raises `Failed`."""
@@ -82,15 +82,3 @@ def running(contestant: Contestant, words: tuple[str, ...], given: Given) -> Ite
 
 def _inherited() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(("AFTERCALL_", "PYTHON"))}
-
-
-def _started_by(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            yield child
-            yield from _started_by(child)
-
-
-def _pss_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("Pss:"))

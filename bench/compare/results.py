@@ -12,6 +12,7 @@ import msgspec
 from bench.compare.contestants import CONTESTANTS, OURS, REFERENCE
 from bench.compare.measuring import Figures
 from bench.compare.phases import PHASES, SHORT, Figure
+from bench.compare.quiet import STOLEN
 
 NONE: Final = "-"
 LIBRARIES: Final = ("aiohttp", "aio-pika", "orjson", "uvloop")
@@ -61,6 +62,7 @@ def markdown(results: Results) -> str:
     lines = [
         f"Medians of {results.repeats}; x is against the plain reference; in brackets least and most of the repeats.",
         f"Measured on {results.machine}.",
+        _noise(results),
         "",
         f"| | {' | '.join(each.title for each in CONTESTANTS.values())} |",
         f"|---{'|---' * len(CONTESTANTS)}|",
@@ -72,6 +74,16 @@ def markdown(results: Results) -> str:
         ),
     ]
     return "\n".join([*lines, *_backlog(results)])
+
+
+def _noise(results: Results) -> str:
+    """How much of the processors others had meanwhile."""
+    every = [
+        each for by_key in results.values.values() for values in by_key.get(STOLEN, {}).values() for each in values
+    ]
+    if not every:
+        return ""
+    return f"Others had {median(every):.1f} % of the processors meanwhile (median), at most {max(every):.0f} %."
 
 
 def _line(results: Results, phase: str, figure: Figure) -> str:

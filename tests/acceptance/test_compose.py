@@ -159,6 +159,28 @@ async def test_a_broker_whose_users_are_not_ours_to_make_is_left_alone(composed:
     assert "users of the broker: none of ours" in process.text()
 
 
+async def test_users_are_left_alone_where_the_jobs_run_under_one_of_them(composed: Composed) -> None:
+    composed.write("amqp_url", composed.url("amqp_url_webhook").replace("aftercall-webhook", "aftercall-topology"))
+
+    process = composed.make_users()
+
+    assert await process.wait() == 0
+    assert "left as they are: aftercall-topology of AFTERCALL_AMQP_URL is one of them" in process.text()
+
+
+async def test_an_address_without_a_password_empties_none(composed: Composed) -> None:
+    address = composed.url("amqp_url_webhook")
+    await composed.start("topology").wait()
+    assert await composed.make_users().wait() == 0
+    composed.write("amqp_url_webhook", str(URL(address).with_password(None)))
+
+    process = composed.make_users()
+
+    assert await process.wait() == 0
+    assert "aftercall-webhook" not in process.text()
+    await (await aio_pika.connect(address)).close()
+
+
 async def test_an_administrator_that_is_none_is_told(composed: Composed) -> None:
     composed.write("amqp_url", str(URL(composed.url("amqp_url")).with_password("wrong")))
 

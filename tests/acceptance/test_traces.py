@@ -228,6 +228,16 @@ async def test_each_variable_that_makes_no_sense_is_told_of_and_hides_no_collect
     await webhook.wait_for_line("tracing.failing")
 
 
+async def test_a_header_for_the_collector_that_makes_no_sense_is_told_of_without_its_key(
+    installation: Installation, collector: Collector
+) -> None:
+    wrong = {"OTEL_EXPORTER_OTLP_HEADERS": "Authorization Bearer a-marked-key"}
+    webhook = await installation.started("webhook", **collector.environment, **wrong)
+
+    await webhook.wait_for_line("tracing.variable_ignored.*[Hh]eader")
+    assert "a-marked-key" not in webhook.text()
+
+
 async def test_a_collector_that_does_not_answer_holds_up_no_end(installation: Installation, vapi: Vapi) -> None:
     call = sample("call-web.json")
     vapi.calls[call["id"]] = call

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from bench.compare import quiet
 from bench.compare.__main__ import write
 from bench.compare.chart import svg
 from bench.compare.results import Results, markdown
@@ -33,6 +36,30 @@ def test_the_chart_shows_whoever_was_measured() -> None:
     assert ">Aftercall<" in drawn
     assert ">Celery<" in drawn
     assert ">FastStream<" not in drawn
+
+
+def test_a_measurement_is_made_again_while_others_have_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    stolen, rates = iter([40.0, 9.0, 0.5]), iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(quiet, "REST_S", 0.0)
+    monkeypatch.setattr(quiet, "_stolen_percent", lambda _before, _after: next(stolen))
+
+    assert quiet.quietly(lambda: {"rate": next(rates)}) == {"rate": 3.0, quiet.STOLEN: 0.5}
+
+
+def test_of_measurements_that_were_all_disturbed_the_quietest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    stolen, rates = iter([40.0, 9.0, 20.0, 30.0]), iter([1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(quiet, "REST_S", 0.0)
+    monkeypatch.setattr(quiet, "_stolen_percent", lambda _before, _after: next(stolen))
+
+    assert quiet.quietly(lambda: {"rate": next(rates)}) == {"rate": 2.0, quiet.STOLEN: 9.0}
+
+
+def test_the_table_tells_how_much_others_had_meanwhile() -> None:
+    found = results(aftercall=[2000])
+    for stolen in (0.0, 1.0, 12.0):
+        found.add("webhooks", "aftercall", {quiet.STOLEN: stolen})
+
+    assert "Others had 1.0 % of the processors meanwhile (median), at most 12 %." in markdown(found)
 
 
 def test_what_people_wrote_around_the_figures_stays(tmp_path: Path) -> None:

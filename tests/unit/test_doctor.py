@@ -187,7 +187,7 @@ def test_a_clock_says_which_way_it_is_off() -> None:
         (403, "Vapi refuses it (403)"),
         (503, "Vapi answers 503"),
         (0, "no route"),
-        (400, "a proxy, not Vapi, answers 400"),
+        (400, "400 came back"),
     ],
 )
 def test_a_key_that_is_not_taken_is_a_failure_that_names_the_setting_or_the_place(answer: int, detail: str) -> None:

@@ -1,5 +1,6 @@
 """What holds of the files of k8s/ as they lie there, for which nothing has to be rendered."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ def test_the_rules_of_the_operator_are_those_of_prometheus() -> None:
 
 def test_the_users_of_the_broker_are_those_of_the_table() -> None:
     assert USERS.read_text() == broker_users(), "`make manifests` writes them anew"
+
+
+def test_the_page_writes_no_fewer_users_than_there_are() -> None:
+    page = (HERE / "docs/install/kubernetes.md").read_text()
+    (named,) = re.findall(r"--format operator --users\s+([\w,]+)", page)
+    names = {
+        each["metadata"]["name"] for each in yaml.safe_load_all(USERS.read_text()) if each and each["kind"] == "User"
+    }
+
+    assert {f"aftercall-{role}" for role in named.split(",")} == names
 
 
 def test_every_dashboard_is_brought_along() -> None:

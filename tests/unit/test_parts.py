@@ -63,6 +63,18 @@ def test_what_a_fast_parser_refuses_is_read_as_the_tolerant_one_reads_it(body: b
     assert {key: value_of(part) for key, part in parts.items()} == parse(body)["message"]
 
 
+def test_what_turns_out_to_be_nothing_once_it_is_read_fills_no_hole() -> None:
+    joined = join(
+        parts_of_message(b'{"message": {"cost": 1e999, "analysis": {"score": 1e999}}}'), {"analysis": {"a": 1}}
+    )
+    assert (joined.call, joined.from_webhook, joined.source) == ({"analysis": {"a": 1}}, [], "api")
+
+
+def test_the_parts_of_a_call_are_told_in_the_order_in_which_a_whole_report_is() -> None:
+    told = {"transcript": "t", "call": {"type": "webCall", "id": "c"}, "cost": 1}
+    assert list(join(in_parts(told), None).call) == ["id", "type", "transcript", "cost", "status"]
+
+
 @pytest.mark.parametrize("message", ["null", "[1]", '"text"', "7"])
 def test_a_message_that_is_no_object_has_no_parts(message: str) -> None:
     assert parts_of(parts_of_message(b'{"message": %b}' % message.encode())) is None

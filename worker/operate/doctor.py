@@ -222,7 +222,7 @@ def of_key(account: str, status: int, trouble: str, *, key: str) -> Finding:
     if not status:
         return Finding(check, "fail", trouble, f"check {key} and {url}, DNS and proxies")
     if status == 400:  # noqa: PLR2004
-        return Finding(check, "fail", "a proxy, not Vapi, answers 400", f"check {url} and its certfile")
+        return Finding(check, "fail", "400 came back", f"if a proxy stands before Vapi, check {url} and its certfile")
     return Finding(check, "fail", f"Vapi answers {status}", "see https://status.vapi.ai; nothing is lost meanwhile")
 
 

@@ -61,13 +61,19 @@ class _Once(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log it as ours: a collector that is away fails batch after batch."""
-        detail = record.getMessage().partition("\n")[0][:TOLD_MAX]
+        detail = _without_header(record).partition("\n")[0][:TOLD_MAX]
         if self.is_starting and detail not in self._ignored:
             self._ignored.add(detail)
             logger().warning("tracing.variable_ignored", detail=detail)
         if not self.is_starting and not self.has_told:
             self.has_told = True
             logger().warning("tracing.failing", detail=detail)
+
+
+def _without_header(record: logging.LogRecord) -> str:
+    """The complaint; of a header that makes no sense the library would quote the whole, a key perhaps."""
+    template = str(record.msg)
+    return template.replace("%s", "(not shown)") if "header" in template.lower() else record.getMessage()
 
 
 class _Told(SpanExporter):
