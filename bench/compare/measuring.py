@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,7 @@ def _wrk(rig: Rig, url: str, seconds: int) -> int:
     return int(found[1])
 
 
-def drain(
+def drain(  # noqa: PLR0913  # most are only for some
     rig: Rig,
     contestant: Contestant,
     *,
@@ -57,8 +58,9 @@ def drain(
     latency_ms: int = 0,
     concurrency: int = CONNECTIONS,
     waiting: int = 0,
+    workers: int = 1,
 ) -> Figures:
-    """Work off a backlog; measured between a tenth and nine tenths of the calls."""
+    """Work off a backlog, by one worker or more; measured between a tenth and nine tenths of the calls."""
     calls = rig.calls if size_kb == SIZE_KB else rig.calls // 3
     with queues_of(rig, contestant) as queues:
         with endpoint_of(rig, contestant) as (program, url):
@@ -66,12 +68,13 @@ def drain(
             program.wait(lambda: queues.depth(queues.calls) > 0)
             time.sleep(2)  # until a quorum queue lets go of what it only counts
         queues.fill(max(calls, waiting))
-        given = rig.given(contestant, (size_kb, latency_ms), concurrency)
-        with running(contestant, contestant.worker, given) as program:
-            return _drained(queues, program, calls)
+        with ExitStack() as stack:
+            given = (rig.given(contestant, (size_kb, latency_ms), concurrency) for _ in range(workers))
+            programs = [stack.enter_context(running(contestant, contestant.worker, each)) for each in given]
+            return _drained(queues, programs, calls)
 
 
-def _drained(queues: Queues, program: Program, calls: int) -> Figures:
+def _drained(queues: Queues, programs: list[Program], calls: int) -> Figures:
     passed: list[tuple[float, int, float]] = []
     peak_mb, look_at = 0.0, 0.0
     until = [calls * mark for mark in MARKS]
@@ -80,12 +83,12 @@ def _drained(queues: Queues, program: Program, calls: int) -> Figures:
         nonlocal peak_mb, look_at
         done, now = queues.depth(queues.enriched), time.perf_counter()
         if len(passed) < len(until) and done >= until[len(passed)]:
-            passed.append((now, done, program.cpu_s()))
+            passed.append((now, done, sum(each.cpu_s() for each in programs)))
         if now >= look_at:
-            peak_mb, look_at = max(peak_mb, program.pss_mb()), now + MEMORY_EVERY_S
+            peak_mb, look_at = max(peak_mb, sum(each.pss_mb() for each in programs)), now + MEMORY_EVERY_S
         return len(passed) == len(until)
 
-    program.wait(is_done, within_s=DRAIN_S, every_s=LOOK_EVERY_S)
+    programs[0].wait(is_done, within_s=DRAIN_S, every_s=LOOK_EVERY_S)
     (began, first, spent), (ended, last, spent_last) = passed
     return {
         "rate": (last - first) / (ended - began),

@@ -43,6 +43,12 @@ def _backlog(rig: Rig, contestant: Contestant) -> Figures:
     return {"short_rate": short["rate"], "short_pss_mb": short["pss_mb"]} | long
 
 
+def _two(rig: Rig, contestant: Contestant) -> Figures:
+    """Two workers beside one."""
+    one, two = drain(rig, contestant), drain(rig, contestant, workers=2)
+    return {"one_rate": one["rate"], "one_cpu_ms": one["cpu_ms"]} | two
+
+
 def _cpu_ms(who: str, what: str) -> Figure:
     return Figure("cpu_ms", f"{who}: ms of processor a {what}", 2, chart=f"{who}: CPU ms a {what} (less is better)")
 
@@ -103,6 +109,17 @@ PHASES: Final = (
             Figure("worker_s", "start of the worker, until it consumes, s", 2),
             Figure("endpoint_s", "start of the endpoint, until it listens, s", 2),
         ),
+    ),
+    Phase(
+        "two",
+        _two,
+        (
+            Figure("one_rate", "calls a second, one worker"),
+            Figure("rate", "calls a second, two workers"),
+            Figure("one_cpu_ms", "ms of processor a call, one worker", 2),
+            Figure("cpu_ms", "ms of processor a call, two workers", 2),
+        ),
+        is_ours_alone=True,
     ),
     Phase(
         "backlog",

@@ -58,7 +58,7 @@ def _processor() -> str:
 
 
 def markdown(results: Results) -> str:
-    """The table, what it was measured on, and what a long backlog does."""
+    """The table, what it was measured on, and what a second worker and a long backlog do."""
     lines = [
         f"Medians of {results.repeats}; x is against the plain reference; in brackets least and most of the repeats.",
         f"Measured on {results.machine}.",
@@ -73,7 +73,7 @@ def markdown(results: Results) -> str:
             for figure in phase.figures
         ),
     ]
-    return "\n".join([*lines, *_backlog(results)])
+    return "\n".join([*lines, *_two(results), *_backlog(results)])
 
 
 def _noise(results: Results) -> str:
@@ -100,15 +100,32 @@ def _cell(results: Results, phase: str, figure: Figure, who: str) -> str:
     return f"**{middle}**{ratio} ({least} to {most})"
 
 
+def _two(results: Results) -> list[str]:
+    """How two workers compare with one."""
+    if not (found := _medians(results, "two", "one_rate", "rate", "one_cpu_ms", "cpu_ms")):
+        return []
+    one, two, one_ms, two_ms = found
+    return [
+        "",
+        f"Two enrichers do {two:,.0f} calls a second where one does {one:,.0f}: x {two / one:.2f}, at {two_ms:.2f} ms",
+        f"of processor a call instead of {one_ms:.2f}.",
+    ]
+
+
 def _backlog(results: Results) -> list[str]:
     """How the start of a long backlog compares with that of a short one."""
-    every = {key: results.of("backlog", key, OURS.name) for key in ("short_rate", "rate", "short_pss_mb", "pss_mb")}
-    if not all(every.values()):
+    if not (found := _medians(results, "backlog", "short_rate", "rate", "short_pss_mb", "pss_mb")):
         return []
-    short, long, short_mb, long_mb = (median(each) for each in every.values())
+    short, long, short_mb, long_mb = found
     return [
         "",
         f"With {results.long_backlog:,} calls waiting the enricher does {long:,.0f} a second in {long_mb:,.0f} MB;",
         f"with {SHORT:,} waiting, {short:,.0f} in {short_mb:,.0f} MB: x {long / short:.2f} the rate and x",
         f"{long_mb / short_mb:.2f} the memory.",
     ]
+
+
+def _medians(results: Results, phase: str, *keys: str) -> list[float]:
+    """Those of Aftercall, or none if it was not measured."""
+    every = [results.of(phase, key, OURS.name) for key in keys]
+    return [median(each) for each in every] if all(every) else []

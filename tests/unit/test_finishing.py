@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from worker.cli.finishing import AllHang, Finishing
-from worker.clients.threads import Threads
+from worker.operate.threads import Threads
 
 
 async def cut_off(finishing: Finishing, work: Coroutine[Any, Any, Any]) -> None:

@@ -18,7 +18,7 @@ from consumers.enriched import EnrichedCall
 from consumers.messages import Delivery
 from worker.cli.exit_codes import Unreachable, WrongArguments
 from worker.cli.process import Process
-from worker.clients.threads import Threads
+from worker.operate.threads import Threads
 
 Handler = Callable[[EnrichedCall, Delivery], Awaitable[None]]
 

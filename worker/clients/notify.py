@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from consumers.alerts.groups import What
 from consumers.alerts.texts import Announcement
-from worker.clients.threads import Threads
+from worker.operate.threads import Threads
 from worker.settings import Secret, SettingsError
 
 KEY: Final = "AFTERCALL_ALERTS_URLS"

@@ -5,7 +5,7 @@ however often it waited in a tier. What begins without a call (a sweep, a replay
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar
@@ -22,12 +22,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from consumers.messages import Delivery, Message
 from consumers.outcomes import Hold, Reject, Retry, TooLarge, Undecodable
 from consumers.settling import Settlement
-from worker.clients.threads import Threads
 from worker.operate.conventions import of_delivery, of_message, of_request
 from worker.operate.otlp import open_provider
-from worker.operate.tracing import Handle, Publish, Settle
+from worker.operate.threads import Threads
 
 T = TypeVar("T")
+Publish = Callable[[Message], Awaitable[T]]
+Settle = Callable[..., Awaitable[T]]
+Handle = Callable[[Delivery, float], Awaitable[tuple[Message, ...]]]
 NOTE: Final = "call.noted"
 FORESEEN: Final = (Hold, Reject, Retry, TooLarge, Undecodable)
 TRACE: Final = ("traceparent", "tracestate")

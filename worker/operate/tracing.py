@@ -5,23 +5,19 @@ again, for a call or for anything else.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import aiohttp
 from aiohttp import web
 
-from consumers.messages import Delivery, Message
 from worker.operate.telemetry import logger
 
 if TYPE_CHECKING:
-    from worker.operate.spans import Spans
+    from worker.operate.spans import Handle, Publish, Settle, Spans
 
 T = TypeVar("T")
-Publish = Callable[[Message], Awaitable[T]]
-Settle = Callable[..., Awaitable[T]]
-Handle = Callable[[Delivery, float], Awaitable[tuple[Message, ...]]]
 FLUSH_S: Final = 2.0
 """How long an end waits for the collector at the most."""
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -84,7 +80,7 @@ async def stop_tracing(within_s: float = FLUSH_S) -> None:
         await spans.flush(min(within_s, FLUSH_S))
 
 
-def publishing(publish: Publish[T], *, apart: bool = False) -> Publish[T]:
+def publishing(publish: "Publish[T]", *, apart: bool = False) -> "Publish[T]":
     """`publish` with a span around each message, which carries its context on.
 
     Apart, each message other than a note begins a trace of its own, with links to what it comes from.
@@ -92,12 +88,12 @@ def publishing(publish: Publish[T], *, apart: bool = False) -> Publish[T]:
     return publish if _spans is None else _spans.publishing(publish, apart=apart)
 
 
-def settling(settle: Settle[T]) -> Settle[T]:
+def settling(settle: "Settle[T]") -> "Settle[T]":
     """`settle(incoming, queue, …)`, which returns a `Settlement`, with a span around each delivery."""
     return settle if _spans is None else _spans.settling(settle)
 
 
-def handling(handle: Handle) -> Handle:
+def handling(handle: "Handle") -> "Handle":
     """`handle` with a mark on the span for the error that nobody foresaw."""
     return handle if _spans is None else _spans.handling(handle)
 

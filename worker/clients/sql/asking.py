@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final, Generic, Protocol, TypeVar
 
 from consumers.outcomes import DatabaseAway
-from worker.clients.threads import Threads
+from worker.operate.threads import Threads
 from worker.settings import SettingsError
 
 ANSWER_S: Final = 20.0
