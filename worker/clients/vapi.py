@@ -255,9 +255,7 @@ class VapiClient:
         if status in TRANSIENT:
             return ApiUnavailable(f"Vapi answers {status}", after_s)
         if status == 400:  # noqa: PLR2004
-            return ApiUnavailable(
-                "some proxy answers 400: check AFTERCALL_VAPI_BASE_URL and its certfile"
-            )
+            return ApiUnavailable("some proxy answers 400: check AFTERCALL_VAPI_BASE_URL and its certfile")
         return ApiUnavailable(f"Vapi answers {status}, which it never does here: check AFTERCALL_VAPI_BASE_URL")
 
 
