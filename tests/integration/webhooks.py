@@ -111,7 +111,7 @@ async def serving(url: str, body_s: float = 5, spool_max_bytes: int = 2**30, **c
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        await eventually(publisher.session.ready.is_set)
+        await eventually(publisher.session.ready.is_set, within_s=30)  # it declares everything first
         async with aiohttp.ClientSession() as http:
             yield Served(runner.addresses[0][1], url, publisher, spool, http)
     finally:
