@@ -105,9 +105,10 @@ def _two(results: Results) -> list[str]:
     if not (found := _medians(results, "two", "one_rate", "rate", "one_cpu_ms", "cpu_ms")):
         return []
     one, two, one_ms, two_ms = found
+    ratios = _ratios(results, "two", "rate", "one_rate")
     return [
         "",
-        f"Two enrichers do {two:,.0f} calls a second where one does {one:,.0f}: x {two / one:.2f}, at {two_ms:.2f} ms",
+        f"Two enrichers do {two:,.0f} calls a second where one does {one:,.0f}: x {ratios}, at {two_ms:.2f} ms",
         f"of processor a call instead of {one_ms:.2f}.",
     ]
 
@@ -120,7 +121,8 @@ def _backlog(results: Results) -> list[str]:
     return [
         "",
         f"With {results.long_backlog:,} calls waiting the enricher does {long:,.0f} a second in {long_mb:,.0f} MB;",
-        f"with {SHORT:,} waiting, {short:,.0f} in {short_mb:,.0f} MB: x {long / short:.2f} the rate and x",
+        f"with {SHORT:,} waiting, {short:,.0f} in {short_mb:,.0f} MB:",
+        f"x {_ratios(results, 'backlog', 'rate', 'short_rate')} the rate and x",
         f"{long_mb / short_mb:.2f} the memory.",
     ]
 
@@ -129,3 +131,10 @@ def _medians(results: Results, phase: str, *keys: str) -> list[float]:
     """Those of Aftercall, or none if it was not measured."""
     every = [results.of(phase, key, OURS.name) for key in keys]
     return [median(each) for each in every] if all(every) else []
+
+
+def _ratios(results: Results, phase: str, key: str, base: str) -> str:
+    """The median of the rounds' ratios, and their least and most."""
+    both = zip(results.of(phase, key, OURS.name), results.of(phase, base, OURS.name), strict=True)
+    every = [value / other for value, other in both]
+    return f"{median(every):.2f} ({min(every):.2f} to {max(every):.2f})"

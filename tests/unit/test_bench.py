@@ -27,14 +27,16 @@ def test_the_table_tells_what_a_long_backlog_does() -> None:
     found = results(aftercall=[2000])
     found.add("backlog", "aftercall", {"short_rate": 500, "rate": 490, "short_pss_mb": 40, "pss_mb": 42})
 
-    assert "x 0.98 the rate and x\n1.05 the memory" in markdown(found)
+    assert "x 0.98 (0.98 to 0.98) the rate and x\n1.05 the memory" in markdown(found)
 
 
 def test_the_table_tells_what_a_second_worker_does() -> None:
     found = results(aftercall=[2000])
     found.add("two", "aftercall", {"one_rate": 1000, "rate": 1500, "one_cpu_ms": 0.7, "cpu_ms": 0.8})
 
-    assert "Two enrichers do 1,500 calls a second where one does 1,000: x 1.50, at 0.80 ms" in markdown(found)
+    assert "Two enrichers do 1,500 calls a second where one does 1,000: x 1.50 (1.50 to 1.50), at 0.80 ms" in markdown(
+        found
+    )
 
 
 def test_the_chart_shows_whoever_was_measured() -> None:

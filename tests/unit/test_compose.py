@@ -148,6 +148,18 @@ def test_a_secret_is_made_for_each_that_is_asked_for_and_never_again(tmp_path: P
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_key_that_is_given_and_not_the_one_that_lies_there_is_told_of(tmp_path: Path) -> None:
+    made = make_secrets(tmp_path)
+    given = {"VAPI_API_KEY": "real", "WEBHOOK_SECRETS": made["webhook_secrets"]}
+
+    command = [HERE / "docker/make-secrets", tmp_path]
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path}/vapi_api_key is not VAPI_API_KEY: remove it, and run this again\n"
+    assert (tmp_path / "vapi_api_key").read_text() == made["vapi_api_key"]
+
+
 def test_an_installation_with_one_user_for_all_gets_one_for_each_role(tmp_path: Path) -> None:
     (tmp_path / "rabbitmq_password").write_text("first")
     (tmp_path / "amqp_url").write_text("amqp://aftercall:first@rabbitmq:5672/\n")

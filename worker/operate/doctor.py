@@ -200,7 +200,12 @@ def of_clock(skews_s: Sequence[float], tolerance_s: float = math.inf) -> Finding
     `tolerance_s` is how far off the time of a signed webhook may be.
     """
     if not skews_s:
-        return Finding("clock", "warn", "not checked: no answer of Vapi has told the time", "check `timedatectl`")
+        return Finding(
+            "clock",
+            "warn",
+            "not checked: no answer of Vapi has told the time",
+            "it is, once Vapi answers; until then `timedatectl` tells",
+        )
     skew_s = min(skews_s, key=abs)
     if abs(skew_s) > tolerance_s:
         told = f"it is {abs(skew_s):.0f} s off, and signed webhooks are refused beyond {tolerance_s:.0f} s"
