@@ -119,7 +119,7 @@ def bad(house: House, trouble: str) -> Certificate:
     """What a server must not be believed with."""
     match trouble:
         case "expired":
-            return house.ca.sign("expired", days=0)
+            return house.ca.sign("expired", days=-1)
         case "other name":
             return house.ca.sign("elsewhere", names="DNS:elsewhere.example")
         case _:
@@ -163,7 +163,7 @@ async def test_a_broker_whose_certificate_is_not_good_is_told_of_and_taken_again
 async def test_a_role_without_the_right_files_says_so_and_connects_once_the_address_names_them(
     parameters: str, told: str, installation: Installation, secured: SecuredNode, house: House, tmp_path: Path
 ) -> None:
-    wrong = {"stranger": house.stranger.sign("us").query, "expired": house.ca.sign("old", days=0).query}
+    wrong = {"stranger": house.stranger.sign("us").query, "expired": house.ca.sign("old", days=-1).query}
     address = tmp_path / "amqp_url"
     address.write_text(secured.url + parameters.format(ca=house.ca.cert, **wrong))
     del installation.environment["AFTERCALL_AMQP_URL"]
