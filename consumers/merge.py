@@ -46,7 +46,7 @@ def as_call(report: dict[str, Any]) -> dict[str, Any]:
     Always in one order: the id of the event is made of the call's bytes.
     """
     known = parts_of(report.get("call")) or {}
-    call = {key: known[key] for key in IDENTITY if not is_hole(known.get(key))}
+    call = {key: known[key] for key in IDENTITY if key in known and not is_hole(known[key])}
     return call | {key: part for key, part in report.items() if key not in NOT_OF_THE_CALL and not is_hole(part)}
 
 

@@ -38,7 +38,7 @@ class Authority:
         self._openssl("req", "-x509", *KEY, *usage, "-subj", f"/CN={name}", "-keyout", self._key, "-out", self.cert)
 
     def sign(self, name: str, *, names: str = NAMES, days: int = 1) -> Certificate:
-        """A certificate in `<name>.pem`; with -1 `days` it expired yesterday. Signing a name again replaces the files."""
+        """A certificate in `<name>.pem`; with -1 `days` it expired yesterday. A name's files are replaced."""
         request, signed = self._folder / f"{name}.csr", Certificate(self._folder / f"{name}.pem", self._key_of(name))
         extensions = self._folder / f"{name}.ext"
         extensions.write_text(EXTENSIONS.format(names=names))

@@ -42,7 +42,7 @@ async def compare(given: argparse.Namespace) -> None:
                 machine((await node.ctl("version")).strip()), given.seconds, given.calls, given.long_backlog
             )
             with serving(Path(name), ANSWERS) as api:
-                rig = Rig(api, hosts, Path(name), given.seconds, given.calls, given.long_backlog)
+                rig = Rig(api, hosts, Path(name), given.seconds, given.calls, given.long_backlog, node.pid)
                 for _ in range(given.repeats):
                     await asyncio.to_thread(_round, rig, results, given)
                     write(results, given.output_dir)

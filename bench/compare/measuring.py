@@ -13,7 +13,7 @@ from bench.compare.broker import Queues
 from bench.compare.contestants import SECRET, Contestant
 from bench.compare.posting import pace, percentile
 from bench.compare.programs import Failed, Program, running
-from bench.compare.rig import CONNECTIONS, SIZE_KB, Rig, endpoint_of, post_one, queues_of
+from bench.compare.rig import CONNECTIONS, SIZE_KB, Rig, endpoint_of, post_one, queues_of, rest
 
 WARM_S: Final = 1
 MARKS: Final = (0.1, 0.9)
@@ -68,6 +68,7 @@ def drain(  # noqa: PLR0913  # most are only for some
             program.wait(lambda: queues.depth(queues.calls) > 0)
             time.sleep(2)  # until a quorum queue lets go of what it only counts
         queues.fill(max(calls, waiting))
+        rest(rig)
         with ExitStack() as stack:
             given = (rig.given(contestant, (size_kb, latency_ms), concurrency) for _ in range(workers))
             programs = [stack.enter_context(running(contestant, contestant.worker, each)) for each in given]

@@ -1,6 +1,7 @@
 """What all measurements share: where API and broker are, a contestant's queues, and its endpoint."""
 
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,10 +15,15 @@ from bench.compare.api import Answers
 from bench.compare.broker import Queues
 from bench.compare.contestants import SECRET, Contestant, Given
 from bench.compare.programs import Program, running
+from bench.rig import spent_s
 from worker.simulate.rabbitmq import free_ports
 
 CONNECTIONS: Final = 64
 SIZE_KB: Final = 20
+LOOK_S: Final = 1.0
+IDLE_S: Final = 0.05
+"""That many processor seconds of the broker in between are none."""
+REST_MAX_S: Final = 60.0
 
 
 class Rig(msgspec.Struct, frozen=True):
@@ -29,6 +35,7 @@ class Rig(msgspec.Struct, frozen=True):
     seconds: int
     calls: int
     long_backlog: int
+    broker_pid: int
 
     def given(self, contestant: Contestant, answers: Answers, concurrency: int = CONNECTIONS) -> Given:
         """What a contestant is told; its ports are new each time."""
@@ -42,6 +49,14 @@ class Rig(msgspec.Struct, frozen=True):
         path = self.folder / f"report-{size_kb}.json"
         path.write_bytes(report_of(size_kb * 1024))
         return path
+
+
+def rest(rig: Rig) -> None:
+    """Wait until the broker has put away what came in: after many at once it goes on with that for seconds."""
+    end_at, spent = time.monotonic() + REST_MAX_S, -1.0
+    while (now := spent_s(rig.broker_pid)) - spent > IDLE_S and time.monotonic() < end_at:
+        spent = now
+        time.sleep(LOOK_S)
 
 
 @contextmanager

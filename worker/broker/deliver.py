@@ -15,6 +15,7 @@ from consumers.quoting import unquoted
 from consumers.settling import REASONS, Name, Schedule, Settlement, settle
 from worker.broker.publisher import PublishFailed
 from worker.broker.wire import Taken
+from worker.operate.limits import within
 from worker.operate.telemetry import (
     DEAD_LETTERS,
     DELIVERIES,
@@ -83,9 +84,9 @@ def read(incoming: Incoming, queue: str) -> Delivery:
 
 async def _hear(settler: Settler, delivery: Delivery, now: float) -> tuple[Message, ...] | Exception:
     """What the consumer says: what it returns, or what it raises, even what nobody foresaw."""
-    limit = asyncio.timeout(settler.handle_max_s)
+    limit = within(settler.handle_max_s)
     try:
-        async with limit:
+        with limit:
             return await settler.handle(delivery, now)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -113,7 +114,7 @@ async def _publish(settlement: Settlement, delivery: Delivery, settler: Settler)
 async def _publish_each(messages: tuple[Message, ...], settler: Settler, until: float) -> None:
     """Publish messages, however many there are, until then (the loop's time). Raises `PublishFailed`."""
     try:
-        async with asyncio.timeout_at(until):
+        with within(until - asyncio.get_running_loop().time()):
             for message in messages:
                 await _publish_till_taken(message, settler, until)
     except TimeoutError as error:

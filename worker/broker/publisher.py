@@ -15,6 +15,7 @@ from consumers.messages import Message
 from consumers.outcomes import TooLarge
 from worker.broker.session import SET_UP_S, Session, SetUp, explain, told_as_closed
 from worker.broker.wire import Nacked, Outbound, Returned
+from worker.operate.limits import within
 from worker.operate.telemetry import logger
 from worker.settings import Secret
 
@@ -88,8 +89,8 @@ class Publisher:
         if not self.session.ready.is_set() and not self._is_patient:
             raise PublishFailed(f"the broker is away: {self.session.trouble}")
         try:
-            with told_as_closed():
-                async with asyncio.timeout(self._timeout_s), self._room:
+            with told_as_closed(), within(self._timeout_s):
+                async with self._room:
                     await self.session.ready.wait()
                     await self._publish(message)
             self._refusals.took(message)

@@ -21,6 +21,7 @@ from worker.cli.process import Process
 from worker.clients.breaker import Breaker
 from worker.clients.vapi import VapiClient
 from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, CALL_END_TO_RECEIPT_SECONDS, DRIFT, at_zero
+from worker.operate.turns import Turns
 
 IN_HAND_MAX_S: Final = 10.0
 KNOWN_MAX_S: Final = 10.0
@@ -66,7 +67,7 @@ async def _nobody_knows(_account: str, _call_id: str) -> bool:
 
 
 def _enricher(client: VapiClient, policy: Policy) -> Handle:
-    turn = asyncio.Lock()
+    turns = Turns()
 
     async def fetch(call_id: str, end_at: float) -> bytes:
         """Fetch a call, and go on with one at a time, the sockets looked at in between.
@@ -75,8 +76,7 @@ def _enricher(client: VapiClient, policy: Policy) -> Handle:
         and begun anew together too, and the API would have nothing to do meanwhile (a quarter of the rate, measured).
         """
         body = await client.fetch_call(call_id, end_at=end_at)
-        async with turn:
-            await asyncio.sleep(0)
+        await turns.next()
         return body
 
     async def handle(delivery: Delivery, now: float) -> tuple[Message, ...]:

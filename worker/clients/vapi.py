@@ -28,6 +28,7 @@ from worker.clients.rate import Rate, RateExceeded
 from worker.clients.tls import TlsFileUnusable, followed_context
 from worker.clients.vapi_http import asked_wait_s, call_path, read_body
 from worker.operate import tracing
+from worker.operate.limits import within
 from worker.operate.telemetry import VAPI_REQUEST_SECONDS, VAPI_REQUESTS, status_label
 from worker.operate.words import in_words
 from worker.settings import Account
@@ -199,11 +200,12 @@ class VapiClient:
         began = time.perf_counter()
         status = "error"
         try:
-            async with asyncio.timeout(min(tries_end_at - self._clock(), TRY_S)), self._get(path) as answer:
-                status = status_label(answer.status)
-                body = await self._read(answer)
-                self._latency_s += HEEDED * (time.perf_counter() - began - self._latency_s)
-                return body
+            with within(min(tries_end_at - self._clock(), TRY_S)):
+                async with self._get(path) as answer:
+                    status = status_label(answer.status)
+                    body = await self._read(answer)
+                    self._latency_s += HEEDED * (time.perf_counter() - began - self._latency_s)
+                    return body
         except aiohttp.ClientPayloadError as error:
             raise _Passing(CallUnreadable(f"Vapi's answer was cut off: {error}")) from error
         except TimeoutError as error:

@@ -23,12 +23,13 @@ async def read_body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
     What it says of its length is the packed one's, so it is measured while it comes.
     """
-    body = bytearray()
+    chunks, room = [], max_bytes
     async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > max_bytes:
+        chunks.append(chunk)
+        room -= len(chunk)
+        if room < 0:
             raise CallUnreadable(f"Vapi's answer is larger than {max_bytes} bytes")
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def asked_wait_s(answer: aiohttp.ClientResponse) -> float | None:

@@ -124,7 +124,6 @@ def start_telemetry(*, json: bool | None = None) -> None:
     """Set up logging to standard error, as JSON lines unless that is a terminal, and tell which build runs."""
     as_json = not sys.stderr.isatty() if json is None else json
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _without_quotes,
