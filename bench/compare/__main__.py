@@ -22,7 +22,7 @@ from bench.compare.contestants import CONTESTANTS, HERE
 from bench.compare.phases import PHASES
 from bench.compare.programs import Failed
 from bench.compare.quiet import quietly
-from bench.compare.results import Results, machine, markdown
+from bench.compare.results import FILE, Results, machine, markdown, others
 from bench.compare.rig import Rig
 from worker.simulate.rabbitmq import PrivateNode
 
@@ -38,11 +38,10 @@ async def compare(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="aftercall-bench-") as name:
         async with PrivateNode(schedulers=None) as node:
             hosts = {each.name: await host_of(node, each) for each in CONTESTANTS.values()}
-            results = Results(
-                machine((await node.ctl("version")).strip()), given.seconds, given.calls, given.long_backlog
-            )
+            on = machine((await node.ctl("version")).strip())
+            results = Results(on, given.seconds, given.long_backlog, others(given.output_dir, given.phases))
             with serving(Path(name), ANSWERS) as api:
-                rig = Rig(api, hosts, Path(name), given.seconds, given.calls, given.long_backlog, node.pid)
+                rig = Rig(api, hosts, Path(name), given.seconds, given.long_backlog, node.pid)
                 for _ in range(given.repeats):
                     await asyncio.to_thread(_round, rig, results, given)
                     write(results, given.output_dir)
@@ -67,7 +66,7 @@ def _told(figures: dict[str, float]) -> str:
 
 def write(results: Results, folder: Path) -> None:
     """Put the figures into the folder's performance.md, if it has one, with the chart and the JSON beside it."""
-    (folder / "performance.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     (folder / "performance.svg").write_text(svg(results))
     page = folder / "performance.md"
     if page.exists():
@@ -80,10 +79,16 @@ def main() -> None:
     phases, every = [each.name for each in PHASES], list(CONTESTANTS)
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="rounds; the median of each figure counts (3)")
-    parser.add_argument("--seconds", type=int, default=5, help="of posting (5)")
-    parser.add_argument("--calls", type=int, default=3_000, help="worked off at 20 KB; fewer of larger ones (3000)")
+    parser.add_argument("--seconds", type=int, default=8, help="of each measurement (8)")
     parser.add_argument("--long-backlog", type=int, default=100_000, help="that waits beside a short one (100000)")
-    parser.add_argument("--phases", nargs="+", default=phases, choices=phases, metavar="PHASE", help=", ".join(phases))
+    parser.add_argument(
+        "--phases",
+        nargs="+",
+        default=phases,
+        choices=phases,
+        metavar="PHASE",
+        help=PHASES_HELP.format(", ".join(phases)),
+    )
     parser.add_argument("--contestants", nargs="+", default=every, choices=every, metavar="WHO", help=", ".join(every))
     parser.add_argument("--output-dir", type=Path, default=HERE / "docs", help="of page, chart and JSON (docs/)")
     try:

@@ -16,7 +16,10 @@ from bench.compare.programs import Failed, Program, running
 from bench.compare.rig import CONNECTIONS, SIZE_KB, Rig, endpoint_of, post_one, queues_of, rest
 
 WARM_S: Final = 1
-MARKS: Final = (0.1, 0.9)
+BEGUN: Final = 300
+"""So many calls are worked off before anything is measured."""
+MEASURED: Final = 0.9
+"""Of what waits, at the most: the last calls are not a full load."""
 DRAIN_S: Final = 600.0
 LOOK_EVERY_S: Final = 0.02
 MEMORY_EVERY_S: Final = 0.25
@@ -57,37 +60,41 @@ def drain(  # noqa: PLR0913  # most are only for some
     size_kb: int = SIZE_KB,
     latency_ms: int = 0,
     concurrency: int = CONNECTIONS,
+    fastest: int = 2_000,
     waiting: int = 0,
     workers: int = 1,
 ) -> Figures:
-    """Work off a backlog, by one worker or more; measured between a tenth and nine tenths of the calls."""
-    calls = rig.calls if size_kb == SIZE_KB else rig.calls // 3
+    """Work off a backlog, by one worker or more, for so many seconds, or till it is nearly worked off.
+
+    So many wait, or what would be worked off at `fastest` calls a second.
+    """
+    waiting = waiting or BEGUN + fastest * rig.seconds
     with queues_of(rig, contestant) as queues:
         with endpoint_of(rig, contestant) as (program, url):
             post_one(rig, url, size_kb)
             program.wait(lambda: queues.depth(queues.calls) > 0)
             time.sleep(2)  # until a quorum queue lets go of what it only counts
-        queues.fill(max(calls, waiting))
+        queues.fill(waiting)
         rest(rig)
         with ExitStack() as stack:
             given = (rig.given(contestant, (size_kb, latency_ms), concurrency) for _ in range(workers))
             programs = [stack.enter_context(running(contestant, contestant.worker, each)) for each in given]
-            return _drained(queues, programs, calls)
+            return _drained(queues, programs, rig.seconds, int(waiting * MEASURED))
 
 
-def _drained(queues: Queues, programs: list[Program], calls: int) -> Figures:
+def _drained(queues: Queues, programs: list[Program], seconds: int, most: int) -> Figures:
     passed: list[tuple[float, int, float]] = []
     peak_mb, look_at = 0.0, 0.0
-    until = [calls * mark for mark in MARKS]
 
     def is_done() -> bool:
         nonlocal peak_mb, look_at
         done, now = queues.depth(queues.enriched), time.perf_counter()
-        if len(passed) < len(until) and done >= until[len(passed)]:
+        is_over = bool(passed) and (done >= most or now >= passed[0][0] + seconds)
+        if is_over or (done >= BEGUN and not passed):
             passed.append((now, done, sum(each.cpu_s() for each in programs)))
         if now >= look_at:
             peak_mb, look_at = max(peak_mb, sum(each.pss_mb() for each in programs)), now + MEMORY_EVERY_S
-        return len(passed) == len(until)
+        return is_over
 
     programs[0].wait(is_done, within_s=DRAIN_S, every_s=LOOK_EVERY_S)
     (began, first, spent), (ended, last, spent_last) = passed

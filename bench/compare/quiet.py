@@ -9,8 +9,8 @@ from bench.compare.measuring import Figures
 
 STOLEN: Final = "stolen_percent"
 STOLEN_MAX: Final = 3.0
-TRIES: Final = 4
-REST_S: Final = 10.0
+TRIES: Final = 3
+REST_S: Final = 5.0
 """Hosts lend less to who has just taken much."""
 
 

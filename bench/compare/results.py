@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -15,6 +16,7 @@ from bench.compare.phases import PHASES, SHORT, Figure
 from bench.compare.quiet import STOLEN
 
 NONE: Final = "-"
+FILE: Final = "performance.json"
 LIBRARIES: Final = ("aiohttp", "aio-pika", "orjson", "uvloop")
 
 
@@ -23,7 +25,6 @@ class Results(msgspec.Struct):
 
     machine: str
     seconds: int
-    calls: int
     long_backlog: int
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
 
@@ -41,6 +42,13 @@ class Results(msgspec.Struct):
         """How often each was measured, at the most."""
         every = (values for by_key in self.values.values() for by_who in by_key.values() for values in by_who.values())
         return max(map(len, every), default=0)
+
+
+def others(folder: Path, phases: Collection[str]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """What the folder holds of phases that are not measured now."""
+    path = folder / FILE
+    found = msgspec.json.decode(path.read_bytes(), type=Results).values if path.exists() else {}
+    return {phase: by_key for phase, by_key in found.items() if phase not in phases}
 
 
 def machine(rabbitmq: str) -> str:

@@ -33,7 +33,6 @@ class Rig(msgspec.Struct, frozen=True):
     hosts: dict[str, str]
     folder: Path
     seconds: int
-    calls: int
     long_backlog: int
     broker_pid: int
 

@@ -1,15 +1,16 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench.compare import quiet
 from bench.compare.__main__ import write
 from bench.compare.chart import svg
-from bench.compare.results import Results, markdown
+from bench.compare.results import Results, markdown, others
 
 
 def results(**rates: list[float]) -> Results:
-    found = Results("a machine", seconds=5, calls=3000, long_backlog=100_000)
+    found = Results("a machine", seconds=8, long_backlog=100_000)
     for who, values in rates.items():
         for value in values:
             found.add("webhooks", who, {"rate": value, "cpu_ms": 1 / value})
@@ -61,6 +62,15 @@ def test_of_measurements_that_were_all_disturbed_the_quietest_counts(monkeypatch
     monkeypatch.setattr(quiet, "_stolen_percent", lambda _before, _after: next(stolen))
 
     assert quiet.quietly(lambda: {"rate": next(rates)}) == {"rate": 2.0, quiet.STOLEN: 9.0}
+
+
+def test_what_is_not_measured_now_is_kept(tmp_path: Path) -> None:
+    before = results(aftercall=[2000])
+    (tmp_path / "performance.json").write_bytes(msgspec.json.encode(before))
+
+    assert others(tmp_path, ["drain-20"]) == before.values
+    assert others(tmp_path, ["webhooks"]) == {}
+    assert others(tmp_path / "nowhere", ["drain-20"]) == {}
 
 
 def test_the_table_tells_how_much_others_had_meanwhile() -> None:
