@@ -81,14 +81,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="rounds; the median of each figure counts (3)")
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement (8)")
     parser.add_argument("--long-backlog", type=int, default=100_000, help="that waits beside a short one (100000)")
-    parser.add_argument(
-        "--phases",
-        nargs="+",
-        default=phases,
-        choices=phases,
-        metavar="PHASE",
-        help=PHASES_HELP.format(", ".join(phases)),
-    )
+    told = f"these; what the folder holds of others is kept: {', '.join(phases)}"
+    parser.add_argument("--phases", nargs="+", default=phases, choices=phases, metavar="PHASE", help=told)
     parser.add_argument("--contestants", nargs="+", default=every, choices=every, metavar="WHO", help=", ".join(every))
     parser.add_argument("--output-dir", type=Path, default=HERE / "docs", help="of page, chart and JSON (docs/)")
     try:
