@@ -76,6 +76,14 @@ async def test_two_nodes_run_at_once_and_a_paused_one_does_not_answer(own_node: 
             pass
 
 
+async def test_a_command_waits_for_a_node_that_takes_connections_and_does_not_count_as_started_yet(
+    own_node: PrivateNode,
+) -> None:
+    await own_node.ctl("stop_app")
+    listed, _ = await asyncio.gather(own_node.ctl("list_vhosts"), own_node.ctl("start_app"))
+    assert "/" in listed
+
+
 def _ports(node: PrivateNode) -> tuple[int, ...]:
     ports = node.home.ports
     return (ports.amqp, ports.distribution, ports.epmd, ports.management, ports.prometheus)

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tenacity import retry, retry_if_exception_type, stop_after_delay
+
 from worker.simulate.rabbitmq.commands import run
 from worker.simulate.rabbitmq.guard import Guard
 from worker.simulate.rabbitmq.handshake import wait_for_broker
@@ -18,6 +20,8 @@ from worker.simulate.rabbitmq.home import LOCALHOST, NoBrokerError, NodeHome, Po
 
 _TRIES = 3
 _GRACE_S = 20.0
+_STARTED_S = 30.0
+_NOT_STARTED = "requires the 'rabbit' app to be running"
 
 # Keeps the ids of our processes, the newest of each, and ends those that are left.
 _END_NODE = """
@@ -29,6 +33,10 @@ for pid in $node $epmd; do kill -KILL "$pid"; done
 
 class _PortTakenError(NoBrokerError):
     """Someone took one of the node's ports between our look and its start."""
+
+
+class _NotStartedError(RuntimeError):
+    """The node takes connections already, and does not count as started yet: that comes a moment later."""
 
 
 class PrivateNode:
@@ -153,6 +161,7 @@ class PrivateNode:
             await self._guard.release()
             self._guard = None
 
+    @retry(retry=retry_if_exception_type(_NotStartedError), stop=stop_after_delay(_STARTED_S), reraise=True)
     async def ctl(self, *arguments: str, within_s: float = 30.0) -> str:
         """Run `rabbitmqctl` on the node and return what it printed, without headers.
 
@@ -163,7 +172,8 @@ class PrivateNode:
         try:
             return await run(*command, within_s=within_s, environment=self._home.environment())
         except subprocess.CalledProcessError as error:
-            raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {error.output.strip()}") from error
+            kind = _NotStartedError if _NOT_STARTED in error.output else RuntimeError
+            raise kind(f"rabbitmqctl {' '.join(arguments)}: {error.output.strip()}") from error
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._node is None:
