@@ -56,7 +56,8 @@ class Broker(asyncio.Protocol):
         self._buffer = b""
         self._published: Counter[int] = Counter()
         self._wanted: Counter[int] = Counter()
-        self._acknowledged = 0
+        self._below = 1
+        self._apart: set[int] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -94,10 +95,18 @@ class Broker(asyncio.Protocol):
         kind = data[HEAD.size : HEAD.size + 4]
         if kind == ACK:
             (tag,) = struct.unpack_from(">Q", data, HEAD.size + 4)
-            self._settled.add(tag - self._acknowledged if data[HEAD.size + 12] else 1)
-            self._acknowledged = max(tag, self._acknowledged)
+            self._settled.add(self._acknowledge(tag, multiple=bool(data[HEAD.size + 12])))
         elif kind != PUBLISH:
             self._answer(channel, frame.unmarshal(data)[2])
+
+    def _acknowledge(self, tag: int, *, multiple: bool) -> int:
+        """How many deliveries a frame acknowledges."""
+        if not multiple:
+            self._apart.add(tag)
+            return 1
+        now = set(range(self._below, tag + 1)) - self._apart
+        self._below, self._apart = tag + 1, {each for each in self._apart if each > tag}
+        return len(now)
 
     def _answer(self, channel: int, asked: Any) -> None:
         if answer := SIMPLE.get(type(asked)):

@@ -58,6 +58,24 @@ async def test_a_consumer_that_stops_finishes_what_it_has_in_hand_and_leaves_the
     assert not any(ours(message) for message in left)
 
 
+async def test_what_is_acknowledged_together_takes_nothing_with_it_that_is_still_in_hand(amqp_url: str) -> None:
+    gate = asyncio.Event()
+
+    async def finish(_delivery: Delivery) -> Answer:
+        await gate.wait()
+        return ()
+
+    stuck = {2, 3, 17, 30, 39}
+    answers = [forever if number in stuck else finish for number in range(40)]
+    async with consuming(amqp_url, *answers, prefetch=40) as (script, consumer, _):
+        await put(amqp_url, *(b"%d" % number for number in range(40)))
+        await eventually(lambda: len(script.heard) == 40)
+        gate.set()
+        await consumer.stop(0.5)
+    left = [await take(amqp_url, QUEUE) for _ in range(await count(amqp_url, QUEUE))]
+    assert sorted(int(message.body) for message in left) == sorted(stuck)
+
+
 async def test_a_consumer_that_stops_while_it_consumes_anew_takes_no_more(amqp_url: str, proxy: TcpProxy) -> None:
     wanted, late = 2, asyncio.Event()
 

@@ -14,7 +14,7 @@ from worker.broker.wire.lane import Lane
 
 ALIVE_S: Final = 1.0
 BUFFER_BYTES: Final = 2**20
-"""Up to that is written at once, at the end of a turn of the loop, and nobody waits."""
+"""Up to that is written, and nobody waits."""
 
 
 class Wire(TransportFactory):
@@ -42,7 +42,8 @@ class Wire(TransportFactory):
             transport, _ = await loop.create_connection(lambda: protocol, **place, **kwargs)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        writer = _Writer(transport, protocol, reader, loop)
+        writer.wire = self
         self.attach(writer, loop.time)
         return reader, writer
 
@@ -53,9 +54,18 @@ class Wire(TransportFactory):
 
     def write(self, frames: list[bytes]) -> None:
         """Send whole frames. Raises `ConnectionResetError` once nothing can be sent any more."""
+        self.check()
+        self._transport.writelines(frames)
+
+    def check(self) -> None:
+        """Raise `ConnectionResetError` if nothing can be sent any more."""
         if self._transport.is_closing():
             raise ConnectionResetError("the connection to the broker is closed")
-        self._transport.writelines(frames)
+
+    def flush(self) -> None:
+        """Send what the lanes have to send."""
+        for lane in self.lanes.values():
+            lane.flush()
 
     @property
     def is_full(self) -> bool:
@@ -101,6 +111,17 @@ class Wire(TransportFactory):
             return b""
         self._told_at = self._clock()
         return HEARTBEAT
+
+
+class _Writer(asyncio.StreamWriter):
+    """aiormq's way out: what it says of a channel, that it is closed say, goes after what the lanes had to send."""
+
+    wire: Wire
+
+    def write(self, data: Any) -> None:
+        """Write, after the lanes."""
+        self.wire.flush()
+        super().write(data)
 
 
 class _Protocol(asyncio.StreamReaderProtocol):

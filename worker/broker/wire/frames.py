@@ -33,9 +33,9 @@ _PUBLISH: Final = Struct(">HHH")
 MANDATORY: Final = b"\x01"
 
 
-def ack(channel: int, tag: int) -> bytes:
-    """The frame that acknowledges one delivery."""
-    return _SETTLED.pack(METHOD, channel, 13, 60, 80, tag, 0, 0xCE)
+def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
+    """The frame that acknowledges one delivery, or all up to it."""
+    return _SETTLED.pack(METHOD, channel, 13, 60, 80, tag, multiple, 0xCE)
 
 
 def reject(channel: int, tag: int, *, requeue: bool) -> bytes:

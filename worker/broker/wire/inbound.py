@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 from worker.broker.wire import frames
+from worker.broker.wire.acks import Acks
 from worker.broker.wire.connection import Wire, WiredConnection
 from worker.broker.wire.lane import Lane
 from worker.broker.wire.properties import short_text
@@ -33,15 +35,16 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     message_id: str | None
 
     async def ack(self) -> None:
-        """Acknowledge it. Raises `OSError` if the connection is gone: the broker has it again then.
+        """Acknowledge it, at the end of this turn of the loop, with what else is acknowledged till then.
 
+        Raises `OSError` if the connection is gone: the broker has it again then.
         Raises `TimeoutError` if the broker takes nothing for `SEND_S`.
         """
-        await self.lane.send(frames.ack(self.lane.number, self.delivery_tag))
+        await self.lane.ack(self.delivery_tag)
 
     async def reject(self, *, requeue: bool) -> None:
         """Give it back to its queue, or leave it to the broker's dead letters. Raises as `ack` does."""
-        await self.lane.send(frames.reject(self.lane.number, self.delivery_tag, requeue=requeue))
+        await self.lane.reject(self.delivery_tag, requeue=requeue)
 
 
 class Inbound(Lane):
@@ -52,6 +55,7 @@ class Inbound(Lane):
         self.number = number
         self._wire = wire
         self._take = take
+        self._acks = Acks()
 
     @classmethod
     async def open(
@@ -78,6 +82,7 @@ class Inbound(Lane):
             return False
         at += 1 + buffer[at]
         (tag,) = frames.TAG.unpack_from(buffer, at)
+        self._acks.came(tag)
         exchange, at = short_text(buffer, at + 9)
         self._method = tag, exchange, short_text(buffer, at)[0]
         return True
@@ -95,9 +100,26 @@ class Inbound(Lane):
             )
         )
 
-    async def send(self, frame: bytes) -> None:
-        """Send what settles a delivery."""
+    async def ack(self, tag: int) -> None:
+        """Acknowledge a delivery with the others of this turn of the loop."""
+        await self._room()
+        if self._acks.add(tag):
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    async def reject(self, tag: int, *, requeue: bool) -> None:
+        """Reject a delivery."""
+        await self._room()
+        self._wire.write([frames.reject(self.number, tag, requeue=requeue)])
+        self._acks.settled(tag)
+
+    async def _room(self) -> None:
         if self._wire.is_full:
             async with asyncio.timeout(SEND_S):
                 await self._wire.drain()
-        self._wire.write([frame])
+        self._wire.check()
+
+    def flush(self) -> None:
+        """Send the acknowledgements. Of a connection that is gone meanwhile the broker has all deliveries again."""
+        if acks := self._acks.frames(self.number):
+            with suppress(ConnectionResetError):
+                self._wire.write(acks)

@@ -37,6 +37,9 @@ class Lane(ABC):
             self.on_content(method, self._told, self._body[0] if len(self._body) == 1 else b"".join(self._body))
         return True
 
+    def flush(self) -> None:  # noqa: B027  # most have nothing
+        """Send what waits for the end of a turn of the loop."""
+
     @abstractmethod
     def on_method(self, name: bytes, buffer: bytes, at: int) -> bool:
         """Take a method whose arguments begin there; false if it is not one of this lane's.
