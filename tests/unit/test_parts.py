@@ -63,6 +63,12 @@ def test_what_a_fast_parser_refuses_is_read_as_the_tolerant_one_reads_it(body: b
     assert {key: value_of(part) for key, part in parts.items()} == parse(body)["message"]
 
 
+def test_what_nests_deep_is_read_though_a_fast_parser_refuses_another_part() -> None:
+    deep = b"[" * 900 + b"]" * 900
+    parts = parts_of_message(b'{"message": {"a": 1e999, "b": {"c": %b}}}' % deep)
+    assert json.dumps(value_of(parts["b"])).replace(" ", "") == f'{{"c":{deep.decode()}}}'
+
+
 def test_what_turns_out_to_be_nothing_once_it_is_read_fills_no_hole() -> None:
     joined = join(
         parts_of_message(b'{"message": {"cost": 1e999, "analysis": {"score": 1e999}}}'), {"analysis": {"a": 1}}
