@@ -65,7 +65,7 @@ contracts: setup ## Write docs/asyncapi.json anew, from the code's own tables
 	cd docs && AFTERCALL_SUBSCRIBERS=ledger,postcall,crm,forward,alerts ../$(BIN)/aftercall topology export \
 		--format asyncapi --output-file asyncapi.json
 
-bench: setup broker $(RIVALS)/.installed ## Compare with Celery, FastStream and a plain program, half an hour, into docs/performance.md; ARGS="--repeats 1"
+bench: setup broker $(RIVALS)/.installed ## Compare with Celery, FastStream and a plain program, up to an hour, into docs/performance.md; ARGS="--repeats 1"
 	$(BIN)/python -m bench.compare $(ARGS)
 
 lock: setup ## Resolve the dependencies anew into the three lock files; UPGRADE=1 takes newer ones

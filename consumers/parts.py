@@ -6,18 +6,19 @@ fifth of what a call of 300 KB cost (docs/decisions/0023).
 
 import re
 from contextlib import suppress
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from consumers.outcomes import Undecodable
-from consumers.tolerant_json import NotJson, parse
+from consumers.tolerant_json import LARGEST, NotJson, parse
 
 HOLLOW: Final = (str, list, dict)
 _HOLE: Final = re.compile(rb'null|""|\[\s*\]|\{\s*\}')
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TROUBLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_Part = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | int | float | bool | None
+_Integer = Annotated[int, msgspec.Meta(ge=-LARGEST, le=LARGEST - 1)]
+_Part = dict[str, msgspec.Raw] | list[msgspec.Raw] | str | _Integer | float | bool | None
 
 
 class _Split(msgspec.Struct):

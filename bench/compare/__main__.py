@@ -1,7 +1,7 @@
 """Measure Aftercall, the plain reference, FastStream and Celery in turns, and write docs/performance.md's figures.
 
 Every contestant does the same job at its own virtual host of one private RabbitMQ node: a webhook is answered once the
-broker has it, and each call is fetched and published, confirmed, before it is acknowledged. Half an hour on two cores.
+broker has it, and each call is fetched and published, confirmed, before it is acknowledged. Up to an hour on two cores.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from bench.compare.contestants import CONTESTANTS, HERE
 from bench.compare.phases import PHASES
 from bench.compare.programs import Failed
 from bench.compare.quiet import quietly
-from bench.compare.results import FILE, Results, machine, markdown, others
+from bench.compare.results import FILE, Results, machine, markdown, with_others
 from bench.compare.rig import Rig
 from worker.simulate.rabbitmq import PrivateNode
 
@@ -39,7 +39,8 @@ async def compare(given: argparse.Namespace) -> None:
         async with PrivateNode(schedulers=None) as node:
             hosts = {each.name: await host_of(node, each) for each in CONTESTANTS.values()}
             on = machine((await node.ctl("version")).strip())
-            results = Results(on, given.seconds, given.long_backlog, others(given.output_dir, given.phases))
+            found = Results(on, given.seconds, given.long_backlog)
+            results = with_others(found, given.output_dir, given.phases)
             with serving(Path(name), ANSWERS) as api:
                 rig = Rig(api, hosts, Path(name), given.seconds, given.long_backlog, node.pid)
                 for _ in range(given.repeats):
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="rounds; the median of each figure counts (3)")
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement (8)")
     parser.add_argument("--long-backlog", type=int, default=100_000, help="that waits beside a short one (100000)")
-    told = f"these; what the folder holds of others is kept: {', '.join(phases)}"
+    told = f"these; what the folder holds of others, measured alike, is kept: {', '.join(phases)}"
     parser.add_argument("--phases", nargs="+", default=phases, choices=phases, metavar="PHASE", help=told)
     parser.add_argument("--contestants", nargs="+", default=every, choices=every, metavar="WHO", help=", ".join(every))
     parser.add_argument("--output-dir", type=Path, default=HERE / "docs", help="of page, chart and JSON (docs/)")

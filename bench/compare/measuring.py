@@ -62,11 +62,12 @@ def drain(  # noqa: PLR0913  # most are only for some
     concurrency: int = CONNECTIONS,
     fastest: int = 2_000,
     waiting: int = 0,
+    most: int = 0,
     workers: int = 1,
 ) -> Figures:
     """Work off a backlog, by one worker or more, for so many seconds, or till it is nearly worked off.
 
-    So many wait, or what would be worked off at `fastest` calls a second.
+    So many wait, or what would be worked off at `fastest` calls a second; of them `most`, or all, are worked off.
     """
     waiting = waiting or BEGUN + fastest * rig.seconds
     with queues_of(rig, contestant) as queues:
@@ -79,7 +80,7 @@ def drain(  # noqa: PLR0913  # most are only for some
         with ExitStack() as stack:
             given = (rig.given(contestant, (size_kb, latency_ms), concurrency) for _ in range(workers))
             programs = [stack.enter_context(running(contestant, contestant.worker, each)) for each in given]
-            return _drained(queues, programs, rig.seconds, int(waiting * MEASURED))
+            return _drained(queues, programs, rig.seconds, int((most or waiting) * MEASURED))
 
 
 def _drained(queues: Queues, programs: list[Program], seconds: int, most: int) -> Figures:

@@ -39,7 +39,7 @@ class Phase(msgspec.Struct, frozen=True):
 def _backlog(rig: Rig, contestant: Contestant) -> Figures:
     """A long backlog against a short one, which is measured before it and after it."""
     before = drain(rig, contestant, waiting=SHORT)
-    long = drain(rig, contestant, waiting=rig.long_backlog)
+    long = drain(rig, contestant, waiting=rig.long_backlog, most=SHORT)
     after = drain(rig, contestant, waiting=SHORT)
     return {f"short_{key}": (before[key] + after[key]) / 2 for key in before} | long
 

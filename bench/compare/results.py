@@ -38,17 +38,20 @@ class Results(msgspec.Struct):
         return self.values.get(phase, {}).get(key, {}).get(who, [])
 
     @property
-    def repeats(self) -> int:
-        """How often each was measured, at the most."""
+    def repeats(self) -> str:
+        """How often each was measured: some phases may have been more often than others."""
         every = (values for by_key in self.values.values() for by_who in by_key.values() for values in by_who.values())
-        return max(map(len, every), default=0)
+        counts = {len(values) for values in every}
+        return " to ".join(str(each) for each in sorted({min(counts, default=0), max(counts, default=0)}))
 
 
-def others(folder: Path, phases: Collection[str]) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """What the folder holds of phases that are not measured now."""
+def with_others(results: Results, folder: Path, phases: Collection[str]) -> Results:
+    """The same, with what the folder holds of phases not measured now, if they were on such a machine and as long."""
     path = folder / FILE
-    found = msgspec.json.decode(path.read_bytes(), type=Results).values if path.exists() else {}
-    return {phase: by_key for phase, by_key in found.items() if phase not in phases}
+    found = msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else results
+    if (found.machine, found.seconds, found.long_backlog) == (results.machine, results.seconds, results.long_backlog):
+        results.values |= {phase: by_key for phase, by_key in found.values.items() if phase not in phases}
+    return results
 
 
 def machine(rabbitmq: str) -> str:

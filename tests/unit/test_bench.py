@@ -6,7 +6,7 @@ import pytest
 from bench.compare import quiet
 from bench.compare.__main__ import write
 from bench.compare.chart import svg
-from bench.compare.results import Results, markdown, others
+from bench.compare.results import Results, markdown, with_others
 
 
 def results(**rates: list[float]) -> Results:
@@ -29,6 +29,13 @@ def test_the_table_tells_what_a_long_backlog_does() -> None:
     found.add("backlog", "aftercall", {"short_rate": 500, "rate": 490, "short_pss_mb": 40, "pss_mb": 42})
 
     assert "x 0.98 (0.98 to 0.98) the rate and x\n1.05 the memory" in markdown(found)
+
+
+def test_the_table_tells_that_some_phases_were_measured_more_often() -> None:
+    found = results(aftercall=[2000, 2000, 2000])
+    found.add("start", "aftercall", {"worker_s": 1})
+
+    assert "Medians of 1 to 3;" in markdown(found)
 
 
 def test_the_table_tells_what_a_second_worker_does() -> None:
@@ -68,9 +75,11 @@ def test_what_is_not_measured_now_is_kept(tmp_path: Path) -> None:
     before = results(aftercall=[2000])
     (tmp_path / "performance.json").write_bytes(msgspec.json.encode(before))
 
-    assert others(tmp_path, ["drain-20"]) == before.values
-    assert others(tmp_path, ["webhooks"]) == {}
-    assert others(tmp_path / "nowhere", ["drain-20"]) == {}
+    assert with_others(results(), tmp_path, ["drain-20"]).values == before.values
+    assert with_others(results(), tmp_path, ["webhooks"]).values == {}
+    assert with_others(results(), tmp_path / "nowhere", ["drain-20"]).values == {}
+    longer = Results("a machine", seconds=9, long_backlog=100_000)
+    assert with_others(longer, tmp_path, ["drain-20"]).values == {}
 
 
 def test_the_table_tells_how_much_others_had_meanwhile() -> None:

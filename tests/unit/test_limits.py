@@ -1,4 +1,4 @@
-"""Time limits on one timer for all: they end what `asyncio.timeout` would end, two tenths of a second later at most."""
+"""Time limits on one timer for all: they end what `asyncio.timeout` would end, a little later."""
 
 import asyncio
 import threading

@@ -38,6 +38,13 @@ def test_the_value_of_a_part_is_what_was_written(value: Any) -> None:
     assert (parts_of(part) is None) == (not isinstance(value, dict))
 
 
+@given(st.integers(-(2**80), 2**80))
+def test_a_whole_number_is_the_one_that_the_whole_report_has(number: int) -> None:
+    body = b'{"message": {"a": %d, "b": {"c": [%d]}}}' % (number, number)
+    parts = parts_of_message(body)
+    assert {key: value_of(part) for key, part in parts.items()} == parse(body)["message"]
+
+
 @pytest.mark.parametrize("text", ["null", '""', "[]", "{}", "[ \n]", "{\t}"])
 def test_a_hole_is_one_however_it_is_written(text: str) -> None:
     assert is_hole(parts_of_message(b'{"message": {"a": %b}}' % text.encode())["a"])
@@ -56,6 +63,8 @@ def test_what_holds_something_is_no_hole(text: str) -> None:
         b'{"message": {"a": 1e999, "b": 1}}',
         b'\xef\xbb\xbf{"message": {"a": NaN, "b": 1}}',
         b'{"message": {"a": {"c": "\\ud83d"}, "\xff": 1, "b": 1}}',
+        b'{"message": {"a": 100000000000000000000000, "b": {"c": -1e999}}}',
+        b'{"message": {"a": %s, "b": 1}}' % (b"9" * 400),
     ],
 )
 def test_what_a_fast_parser_refuses_is_read_as_the_tolerant_one_reads_it(body: bytes) -> None:

@@ -1,6 +1,7 @@
-"""Turns: one task goes on in each round of the loop, and in the order in which they asked."""
+"""Turns: one task goes on in each round of the loop, two at the most, and in the order in which they asked."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -35,6 +36,28 @@ async def test_those_that_come_together_go_on_one_a_round_and_in_order() -> None
 
     assert list(taken) == [0, 1, 2, 3, 4]
     assert len(set(taken.values())) == 5
+
+
+@pytest.mark.parametrize("arrivals", [[1] * 20, [3, 0, 1, 1, 2, 0, 0, 1], [0, 2, 1, 0, 1, 1, 1, 4]])
+async def test_however_they_come_no_more_than_two_go_on_in_a_round(arrivals: list[int]) -> None:
+    turns, rounds, taken, tasks = Turns(), list[int](), dict[int, int](), list[asyncio.Task[None]]()
+    loop, is_over = asyncio.get_running_loop(), asyncio.Event()
+
+    def count_rounds() -> None:
+        rounds.append(len(rounds))
+        now = arrivals[len(rounds) - 1] if len(rounds) <= len(arrivals) else 0
+        numbers = range(len(tasks), len(tasks) + now)
+        tasks.extend([asyncio.create_task(went(turns, number, rounds, taken)) for number in numbers])
+        if len(taken) == sum(arrivals):
+            is_over.set()
+        else:
+            loop.call_soon(count_rounds)
+
+    loop.call_soon(count_rounds)
+    await asyncio.wait_for(is_over.wait(), 10)
+
+    assert list(taken) == sorted(taken)
+    assert max(Counter(taken.values()).values()) <= 2
 
 
 async def test_one_that_is_cancelled_while_it_waits_is_passed_over() -> None:

@@ -1,7 +1,5 @@
 """What is taken from a connection's bytes, and what stays aiormq's."""
 
-import asyncio
-
 import pamqp.frame
 import pytest
 from hypothesis import given
@@ -78,7 +76,6 @@ async def test_acknowledging_and_rejecting_name_the_delivery() -> None:
     wire.feed(b"".join(delivered(7, b"x") + delivered(8, b"y")))
 
     await taken[0].ack()
-    await asyncio.sleep(0)
     await taken[1].reject(requeue=False)
 
     ack, reject = socket.frames()

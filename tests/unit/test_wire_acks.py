@@ -2,14 +2,16 @@
 
 import asyncio
 import struct
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.wires import CONSUMING, Socket, delivered, wire_to
-from worker.broker.wire import Inbound, Taken
+from worker.broker.wire import Inbound, Taken, frames
 from worker.broker.wire.acks import Acks
+from worker.broker.wire.connection import Writer
 
 
 class Broker:
@@ -24,8 +26,8 @@ class Broker:
         self.unsettled.add(self.last)
         return self.last
 
-    def reads(self, frames: list[bytes]) -> None:
-        for frame in frames:
+    def reads(self, sent: list[bytes]) -> None:
+        for frame in sent:
             tag, multiple = struct.unpack_from(">QB", frame, 11)
             assert tag in self.unsettled, "PRECONDITION_FAILED - unknown delivery tag"
             self.unsettled -= {each for each in self.unsettled if each <= tag} if multiple else {tag}
@@ -54,7 +56,7 @@ def test_what_is_acknowledged_is_settled_and_nothing_else(steps: list[tuple[str,
     assert acks.frames(CONSUMING) == []
 
 
-async def test_what_is_acknowledged_in_one_turn_of_the_loop_goes_in_one_frame() -> None:
+async def test_what_is_acknowledged_in_one_turn_of_the_loop_goes_at_once_in_few_frames() -> None:
     socket = Socket()
     wire, taken = wire_to(socket), list[Taken]()
     wire.lanes[CONSUMING] = Inbound(wire, CONSUMING, taken.append)
@@ -73,13 +75,14 @@ async def test_what_is_acknowledged_goes_before_what_aiormq_writes_next() -> Non
     wire, taken = wire_to(socket), list[Taken]()
     wire.lanes[CONSUMING] = Inbound(wire, CONSUMING, taken.append)
     wire.feed(b"".join(delivered(1, b"x")))
+    writer = Writer(cast("Any", socket), cast("Any", None), None, asyncio.get_running_loop())
+    writer.wire = wire
 
     await taken[0].ack()
-    wire.flush()
+    writer.write(b"the channel is closed")
 
-    assert len(socket.sent) == 1
-    await asyncio.sleep(0)
-    assert len(socket.sent) == 1
+    assert socket.sent == [frames.ack(CONSUMING, 1), b"the channel is closed"]
+    socket.is_closed = True
 
 
 async def test_a_connection_that_closes_in_that_turn_loses_no_more_than_the_acknowledgement(

@@ -40,6 +40,9 @@ class Socket:
     def writelines(self, parts: list[bytes]) -> None:
         self.sent += parts
 
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
     async def drain(self) -> None:
         await self.has_room.wait()
 

@@ -5,7 +5,7 @@ from collections import deque
 
 
 class Turns:
-    """Lets one task go on in each round of the event loop, in the order in which they ask."""
+    """Lets tasks go on in the order in which they ask, one in a round of the event loop, and never more than two."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()

@@ -14,7 +14,7 @@ class Acks:
     def __init__(self) -> None:
         self._last = 0
         self._unsettled: set[int] = set()
-        self._now: list[int] = []
+        self._pending: list[int] = []
 
     def came(self, tag: int) -> None:
         """A delivery came; tags count up from 1."""
@@ -24,8 +24,8 @@ class Acks:
     def add(self, tag: int) -> bool:
         """Acknowledge a delivery with the next frames; whether it is the first of them."""
         self.settled(tag)
-        self._now.append(tag)
-        return len(self._now) == 1
+        self._pending.append(tag)
+        return len(self._pending) == 1
 
     def settled(self, tag: int) -> None:
         """A delivery is settled, here or in another way."""
@@ -34,10 +34,10 @@ class Acks:
 
     def frames(self, channel: int) -> list[bytes]:
         """The frames that acknowledge what was added since; each goes for deliveries that are still the broker's."""
-        now, self._now = self._now, []
+        pending, self._pending = self._pending, []
         first = min(self._unsettled, default=self._last + 1)
-        together = [tag for tag in now if tag < first]
-        apart = [frames.ack(channel, tag) for tag in now if tag > first]
+        together = [tag for tag in pending if tag < first]
+        apart = [frames.ack(channel, tag) for tag in pending if tag > first]
         if not together:
             return apart
         return [frames.ack(channel, max(together), multiple=len(together) > 1), *apart]

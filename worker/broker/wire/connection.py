@@ -42,7 +42,7 @@ class Wire(TransportFactory):
             transport, _ = await loop.create_connection(lambda: protocol, **place, **kwargs)
         except OSError as error:
             raise AMQPConnectionError(*error.args) from error
-        writer = _Writer(transport, protocol, reader, loop)
+        writer = Writer(transport, protocol, reader, loop)
         writer.wire = self
         self.attach(writer, loop.time)
         return reader, writer
@@ -113,7 +113,7 @@ class Wire(TransportFactory):
         return HEARTBEAT
 
 
-class _Writer(asyncio.StreamWriter):
+class Writer(asyncio.StreamWriter):
     """aiormq's way out: what it says of a channel, that it is closed say, goes after what the lanes had to send."""
 
     wire: Wire

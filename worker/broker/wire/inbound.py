@@ -35,7 +35,7 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     message_id: str | None
 
     async def ack(self) -> None:
-        """Acknowledge it, at the end of this turn of the loop, with what else is acknowledged till then.
+        """Acknowledge it, with what else is acknowledged in this turn of the loop, at the beginning of the next.
 
         Raises `OSError` if the connection is gone: the broker has it again then.
         Raises `TimeoutError` if the broker takes nothing for `SEND_S`.
@@ -107,8 +107,9 @@ class Inbound(Lane):
             asyncio.get_running_loop().call_soon(self.flush)
 
     async def reject(self, tag: int, *, requeue: bool) -> None:
-        """Reject a delivery."""
+        """Reject a delivery, after what was acknowledged before."""
         await self._room()
+        self.flush()
         self._wire.write([frames.reject(self.number, tag, requeue=requeue)])
         self._acks.settled(tag)
 

@@ -38,7 +38,7 @@ class Lane(ABC):
         return True
 
     def flush(self) -> None:  # noqa: B027  # most have nothing
-        """Send what waits for the end of a turn of the loop."""
+        """Send what waits for the next turn of the loop."""
 
     @abstractmethod
     def on_method(self, name: bytes, buffer: bytes, at: int) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tenacity import retry, retry_if_exception_type, stop_after_delay
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from worker.simulate.rabbitmq.commands import run
 from worker.simulate.rabbitmq.guard import Guard
@@ -161,12 +161,17 @@ class PrivateNode:
             await self._guard.release()
             self._guard = None
 
-    @retry(retry=retry_if_exception_type(_NotStartedError), stop=stop_after_delay(_STARTED_S), reraise=True)
+    @retry(
+        retry=retry_if_exception_type(_NotStartedError),
+        wait=wait_fixed(0.5),
+        stop=stop_after_delay(_STARTED_S),
+        reraise=True,
+    )
     async def ctl(self, *arguments: str, within_s: float = 30.0) -> str:
         """Run `rabbitmqctl` on the node and return what it printed, without headers.
 
         Raises `RuntimeError` if it failed, quoting what it said, and `TimeoutError` if it did not end in time, as with
-        a paused node.
+        a paused node. A node that does not count as started yet is asked again for half a minute.
         """
         command = (str(self._server.with_name("rabbitmqctl")), "--silent", *arguments)
         try:
