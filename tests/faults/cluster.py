@@ -15,7 +15,7 @@ from worker.simulate.rabbitmq.handshake import wait_for_broker
 from worker.simulate.rabbitmq.home import LOCALHOST, NodeHome, Ports, find_server
 
 SIZE = 3
-START_S = 60.0
+START_S = 120.0
 HEARTBEAT_S = 4  # who says nothing is found dead after 15 s, where the default takes 39
 # Each line is a place and the id of the process that has it now: ids of the dead may be another's by then.
 END_ALL = """

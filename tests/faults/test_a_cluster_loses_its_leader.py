@@ -20,7 +20,7 @@ from worker.settings import Secret, load
 from worker.simulate.rabbitmq import free_ports
 from worker.simulate.vapi import SimulatedVapi, SimulatorSettings
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(360), pytest.mark.asyncio(loop_scope="session")]
 Start = Callable[..., RunningProcess]
 KEY = "cluster-key"
 NOTIFICATION = Message(exchange=EVENTS, routing_key="call.ended.default", body=b"{}", type="call.ended")
