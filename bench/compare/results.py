@@ -71,7 +71,8 @@ def _processor() -> str:
 def markdown(results: Results) -> str:
     """The table, what it was measured on, and what a second worker and a long backlog do."""
     lines = [
-        f"Medians of {results.repeats}; x is against the plain reference; in brackets least and most of the repeats.",
+        f"Medians of {results.repeats}, of {results.seconds} s each; x is against the plain reference; in brackets",
+        "stand least and most.",
         f"Measured on {results.machine}.",
         _noise(results),
         "",

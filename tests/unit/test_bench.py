@@ -35,7 +35,7 @@ def test_the_table_tells_that_some_phases_were_measured_more_often() -> None:
     found = results(aftercall=[2000, 2000, 2000])
     found.add("start", "aftercall", {"worker_s": 1})
 
-    assert "Medians of 1 to 3;" in markdown(found)
+    assert "Medians of 1 to 3, of 8 s each;" in markdown(found)
 
 
 def test_the_table_tells_what_a_second_worker_does() -> None:
