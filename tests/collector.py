@@ -51,9 +51,9 @@ class Collector:
     def named(self, name: str) -> list[Seen]:
         return [each for each in self.spans if each.name == name]
 
-    async def one(self, name: str, within_s: float = 20.0) -> Seen:
+    async def one(self, name: str) -> Seen:
         """The only span of a name, once it is there."""
-        found = await eventually(lambda: self.named(name), within_s)
+        found = await eventually(lambda: self.named(name))
         assert len(found) == 1, found
         return found[0]
 

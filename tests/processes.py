@@ -18,10 +18,13 @@ T = TypeVar("T")
 AFTERCALL = str(Path(sys.executable).with_name("aftercall"))
 """The command as users have it."""
 
+PATIENCE_S = 90.0
+"""How long something is waited for that must come: a busy machine takes its time, so it is no measure of speed."""
+
 _POLL_S = 0.05
 
 
-async def eventually(probe: Callable[[], T | Awaitable[T]], within_s: float = 10.0) -> T:
+async def eventually(probe: Callable[[], T | Awaitable[T]], within_s: float = PATIENCE_S) -> T:
     """Ask until the answer is true, and return it; an AssertionError with the last answer when the time is up.
 
     The probe's own AssertionErrors count as "not yet".
@@ -91,14 +94,14 @@ class RunningProcess:
         """What it has printed so far."""
         return self.output.read_text(errors="replace")
 
-    async def wait_for_line(self, pattern: str, within_s: float = 20.0) -> re.Match[str]:
+    async def wait_for_line(self, pattern: str, within_s: float = PATIENCE_S) -> re.Match[str]:
         """Wait until a line matches the regular expression somewhere, and return the match."""
         compiled = re.compile(pattern, re.MULTILINE)
         match = await self._while_it_runs(lambda: compiled.search(self.text()), f"a line like {pattern!r}", within_s)
         assert match
         return match
 
-    async def wait_for_url(self, url: str, within_s: float = 20.0, status: int = 200) -> bytes:
+    async def wait_for_url(self, url: str, within_s: float = PATIENCE_S, status: int = 200) -> bytes:
         """Wait until GET `url` answers with `status`, and return the body."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
 
@@ -112,12 +115,12 @@ class RunningProcess:
             bodies: list[bytes] = await self._while_it_runs(answer, f"{status} from {url}", within_s)
             return bodies[0]
 
-    async def wait(self, within_s: float = 30.0) -> int:
+    async def wait(self, within_s: float = PATIENCE_S) -> int:
         """Wait for its end, and return its exit code."""
         await self._polled(lambda: self.exit_code is not None, "end", within_s)
         return self._process.wait()
 
-    async def terminate(self, within_s: float = 30.0) -> int:
+    async def terminate(self, within_s: float = PATIENCE_S) -> int:
         """Ask it to end (SIGTERM), and return its exit code."""
         self.signal(signal.SIGTERM)
         return await self.wait(within_s)

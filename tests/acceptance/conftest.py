@@ -132,7 +132,7 @@ class Installation:
         ):
             return answer.status
 
-    async def take(self, queue: str, count: int = 1, within_s: float = 20.0) -> list[AbstractIncomingMessage]:
+    async def take(self, queue: str, count: int = 1) -> list[AbstractIncomingMessage]:
         """Take `count` messages from a queue."""
         taken: list[AbstractIncomingMessage] = []
         connection = await aio_pika.connect(self.amqp_url)
@@ -145,7 +145,7 @@ class Installation:
                     taken.append(message)
                 return len(taken) >= count
 
-            await eventually(enough, within_s)
+            await eventually(enough)
         return taken
 
     async def depth(self, queue: str) -> int:

@@ -64,11 +64,11 @@ async def count(url: str) -> int:
         return sum((await archive.counts(WantedCalls())).values())
 
 
-async def archived(url: str, wanted: int, within_s: float = 30.0) -> None:
+async def archived(url: str, wanted: int) -> None:
     async def enough() -> bool:
         return await count(url) >= wanted
 
-    await eventually(enough, within_s)
+    await eventually(enough)
 
 
 async def started(installation: Installation, url: str, **environment: str) -> RunningProcess:
@@ -83,7 +83,7 @@ async def empty(installation: Installation, queue: str) -> AsyncIterator[None]:
     async def is_empty() -> bool:
         return await installation.depth(queue) == 0
 
-    await eventually(is_empty, 20)
+    await eventually(is_empty)
 
 
 async def test_a_call_that_ended_is_listed_shown_found_and_exported(

@@ -62,7 +62,7 @@ class Listener:
             assert wanted <= self.names(), f"not heard: {wanted - self.names()}"
             return True
 
-        await eventually(heard, 30)
+        await eventually(heard)
 
 
 def name_of(message: AbstractIncomingMessage) -> str:

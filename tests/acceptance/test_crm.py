@@ -49,8 +49,8 @@ def logged(hubspot: SimulatedHubSpot) -> list[str]:
     return sorted(each["properties"]["aftercall_call_id"] for each in hubspot.tell()["calls"])
 
 
-async def came(condition: Callable[[], Any], within_s: float = 30.0) -> None:
-    await eventually(condition, within_s)
+async def came(condition: Callable[[], Any]) -> None:
+    await eventually(condition)
 
 
 async def started(installation: Installation, **environment: str) -> RunningProcess:
@@ -191,7 +191,7 @@ async def test_a_letter_that_is_replayed_after_the_mend_is_logged(
     (tmp_path / "aftercall.toml").write_text('[crm.call_properties]\nscore = "call.metadata.score"\n')
     first = await started(installation)
     await publish(installation.amqp_url, [event("call-1", call={"metadata": {"score": 7}})])
-    await eventually(lambda: installation.depth(DEAD), 20)
+    await eventually(lambda: installation.depth(DEAD))
 
     await first.terminate()
     (tmp_path / "aftercall.toml").write_text("[crm]\n")
@@ -261,12 +261,12 @@ async def test_the_simulated_hubspot_runs_as_a_process_of_its_own(
             told = await answer.json()
         return len(told["calls"]) == 2 and len(told["contacts"]) == 1
 
-    await eventually(both, 20)
+    await eventually(both)
     assert await served.terminate() == 0
 
 
 async def settled(process: RunningProcess, count: int) -> None:
-    await eventually(lambda: process.text().count("delivery.settled") >= count, 20)
+    await eventually(lambda: process.text().count("delivery.settled") >= count)
 
 
 async def emptied(installation: Installation) -> None:
@@ -276,4 +276,4 @@ async def emptied(installation: Installation) -> None:
         queues = (QUEUE, *(f"calls.retry.{tier}" for tier in ("1s", "2s", "4s")))
         return not any([await installation.depth(queue) for queue in queues])
 
-    await eventually(is_empty, 30)
+    await eventually(is_empty)

@@ -42,7 +42,7 @@ async def data(installation: Installation, *arguments: str) -> Any:
 
 async def listed(installation: Installation, count: int) -> list[dict[str, Any]]:
     """The letters, once there are `count`."""
-    await eventually(lambda: _lie(installation, count), 20)
+    await eventually(lambda: _lie(installation, count))
     letters: list[dict[str, Any]] = await data(installation, "list")
     return letters
 
@@ -54,7 +54,7 @@ async def _lie(installation: Installation, count: int) -> bool:
 async def serving(installation: Installation) -> None:
     """The endpoint, once it has declared the queues: until then it answers from its spool."""
     await installation.started("webhook")
-    await eventually(lambda: _is_declared(installation), 20)
+    await eventually(lambda: _is_declared(installation))
 
 
 async def _is_declared(installation: Installation) -> bool:

@@ -2,12 +2,9 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from tests.processes import AFTERCALL, RunningProcess
 
 
-@pytest.mark.timeout(180)
 async def test_the_demo_adds_up(start_process: Callable[..., RunningProcess], amqp_url: str) -> None:
     process = start_process(AFTERCALL, "demo", environment={"AFTERCALL_AMQP_URL": amqp_url})
 

@@ -71,7 +71,7 @@ async def lines(tmp_path: Path, count: int) -> dict[str, tuple[float, float, int
             return {}
         return told if len(told) >= count else {}
 
-    return await eventually(found, 20)
+    return await eventually(found)
 
 
 async def test_a_call_is_billed_once_however_often_it_comes_and_the_greater_event_wins(

@@ -35,7 +35,7 @@ async def told_once(installation: Installation, call_id: str, *, state: str, ste
                 return story
         return {}
 
-    return await eventually(there, 40)
+    return await eventually(there)
 
 
 async def test_a_call_enriched_at_once_is_told_on_one_screen_whichever_account_it_belongs_to(

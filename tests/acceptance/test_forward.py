@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import Webhook
 
 from tests.acceptance.conftest import Installation, Vapi, report, sample
 from tests.acceptance.test_dead import dead
-from tests.processes import RunningProcess, eventually
+from tests.processes import PATIENCE_S, RunningProcess, eventually
 from tests.publishing import emitted, publish
 from worker.simulate.target import Answer, Target, served
 
@@ -63,7 +63,7 @@ async def started(installation: Installation, **environment: str) -> RunningProc
     return await installation.started("consume", "forward", **environment)
 
 
-async def came(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+async def came(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
     await eventually(condition, within_s)
 
 
@@ -74,7 +74,7 @@ async def settled(process: RunningProcess, count: int) -> list[dict[str, Any]]:
         found = [json.loads(line) for line in process.text().splitlines() if "delivery.settled" in line]
         return found if len(found) >= count else []
 
-    return await eventually(lines, 20)
+    return await eventually(lines)
 
 
 async def test_a_call_that_ended_is_posted_signed_whole_to_one_target_and_in_part_to_another(
@@ -113,7 +113,7 @@ async def test_a_target_that_never_answers_costs_the_other_nothing(
     assert len(targets.received("b")) <= 16  # half of what may be in hand
     await process.wait_for_line("forward.paused")
     targets.answers("b")
-    await came(lambda: len(targets.calls("b")) == 300, within_s=40)
+    await came(lambda: len(targets.calls("b")) == 300)
     assert targets.calls("a").most_common(1)[0][1] == 1
     assert await installation.depth(DEAD) == 0
 
@@ -150,7 +150,7 @@ async def test_a_refusal_waits_for_the_others_and_its_replay_goes_to_nobody_else
     assert lines[1]["detail"].endswith("b answers 422: “…”")
 
     targets.answers("a")
-    (letter,) = await eventually(lambda: _letters(installation), 20)
+    (letter,) = await eventually(lambda: _letters(installation))
     assert (letter["queue"], letter["reason"], letter["count"]) == (QUEUE, "rejected", 1)
     assert len(targets.received("b")) == 1
     answered = len(targets.received("a"))

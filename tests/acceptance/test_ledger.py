@@ -48,7 +48,7 @@ async def reading(url: str) -> AsyncIterator[Ledger]:
         yield ledger
 
 
-async def kept(url: str, count: int, within_s: float = 30.0) -> dict[str, int]:
+async def kept(url: str, count: int) -> dict[str, int]:
     """How many events of each kind there are, once there are so many."""
     async with reading(url) as ledger:
 
@@ -56,7 +56,7 @@ async def kept(url: str, count: int, within_s: float = 30.0) -> dict[str, int]:
             found = {kind: number for (_, kind), number in (await ledger.counts()).items()}
             return found if sum(found.values()) >= count else {}
 
-        return await eventually(enough, within_s)
+        return await eventually(enough)
 
 
 async def story(url: str, call_id: str) -> list[Event]:

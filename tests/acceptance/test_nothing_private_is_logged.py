@@ -204,7 +204,6 @@ async def publish(amqp_url: str, key: str, body: bytes) -> None:
         await exchange.publish(aio_pika.Message(body, type="call.ended"), key)
 
 
-@pytest.mark.timeout(120)
 async def test_nothing_private_is_in_any_log_metric_or_span_whatever_happens(
     house: House, installation: Installation, tmp_path: Path
 ) -> None:
@@ -245,10 +244,10 @@ async def test_nothing_private_is_in_any_log_metric_or_span_whatever_happens(
             and "forward.stopped" in house.logs
         )
 
-    await eventually(done, 40)
+    await eventually(done)
     house.vapi.is_refusing = True
     await post(port, report_of("refusing-1"))
-    await eventually(lambda: "breaker.opened" in house.logs, 20)
+    await eventually(lambda: "breaker.opened" in house.logs)
     commands = (
         *(("config",), ("doctor",), ("explain", "gone-1"), ("sweep", "--once"), ("calls", "list"), ("dead", "list")),
         *(("dead", "replay", "--queue", "crm"), ("dead", "discard", "--queue", "own", "--yes")),

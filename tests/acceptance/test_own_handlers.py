@@ -111,12 +111,12 @@ async def started(installation: Installation, handler: str, **environment: str) 
     return await installation.started("consume", f"billing:{handler}", "--queue", "billing", **environment)
 
 
-async def noted(notes: Path, count: int, within_s: float = 20.0) -> list[str]:
+async def noted(notes: Path, count: int) -> list[str]:
     def lines() -> list[str]:
         found = notes.read_text().splitlines() if notes.exists() else []
         return found if len(found) >= count else []
 
-    return await eventually(lines, within_s)
+    return await eventually(lines)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,6 @@ def block_with(page: Path, words: str) -> str:
     return block.text
 
 
-@pytest.mark.timeout(120)
 async def test_the_readme_leads_from_nothing_to_calls_at_a_subscriber_of_ones_own(
     broker: Broker, amqp_url: str, start_process: Callable[..., RunningProcess], tmp_path: Path
 ) -> None:
@@ -66,8 +65,8 @@ async def test_the_readme_leads_from_nothing_to_calls_at_a_subscriber_of_ones_ow
         if arguments[0] == "consume":  # who types sees it start before the next line is typed
             await started[arguments[-1]].wait_for_url(f"http://127.0.0.1:{admin}/readyz")
 
-    passed = await started["tail"].wait_for_line(r" completed .*([0-9a-f]{8}-[0-9a-f-]{27})", within_s=40)
-    await started["billing"].wait_for_line(rf"^{passed[1]} completed", within_s=20)
+    passed = await started["tail"].wait_for_line(r" completed .*([0-9a-f]{8}-[0-9a-f-]{27})")
+    await started["billing"].wait_for_line(rf"^{passed[1]} completed")
     for line in "\n".join(block.text for block in runnable(HERE / "docs" / "runbook.md")).split("\n"):
         told = start_process(
             *[{"CALL_ID": passed[1], "aftercall": AFTERCALL}.get(word, word) for word in line.split()],
@@ -134,7 +133,6 @@ def at(node: PrivateNode) -> dict[str, str]:
     }
 
 
-@pytest.mark.timeout(150)
 async def test_upgrading_by_the_page_moves_every_message_to_the_new_queues(
     upgraded: PrivateNode, start_process: Callable[..., RunningProcess], tmp_path: Path
 ) -> None:
@@ -171,7 +169,7 @@ async def test_upgrading_by_the_page_moves_every_message_to_the_new_queues(
         crm.update(await calls.taken("calls.crm"))
         return calls.events | calls.retried <= crm
 
-    await eventually(all_are_there, within_s=TIER_S + 10)
+    await eventually(all_are_there)
     assert calls.events | {"waiting"} <= await calls.taken("calls.billing-v2")
     assert await calls.taken("calls.billing-v2.dead") == {"letter"}
     assert await calls.taken("calls.unrouted") == set()
@@ -179,13 +177,12 @@ async def test_upgrading_by_the_page_moves_every_message_to_the_new_queues(
     assert {"calls.billing", "calls.billing.dead", "calls.crm.aside"}.isdisjoint(left)
 
 
-@pytest.mark.timeout(90)
 async def test_by_the_page_of_security_each_role_has_a_user_with_the_password_of_its_file(
     upgraded: PrivateNode, start_process: Callable[..., RunningProcess], tmp_path: Path
 ) -> None:
     commands = "\n".join(block.text for block in runnable(HERE / "docs" / "security.md"))
     page = start_process("bash", "-euo", "pipefail", "-c", commands, environment=at(upgraded))
-    assert await page.wait(within_s=60) == 0, page.text()
+    assert await page.wait() == 0, page.text()
 
     topology = topology_of(load({}, tmp_path))
     users = {user.name: user for user in users_of(topology).values()}

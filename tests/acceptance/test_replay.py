@@ -120,7 +120,7 @@ async def test_ctrl_c_stops_after_the_call_in_hand_and_says_how_to_go_on(
         *(AFTERCALL, "replay", "--to", "crm", "--all", "--rate", "20", "--yes", "--run", "r1"),
         environment=installation.environment_of("replay"),
     )
-    await eventually(lambda: installation.depth("calls.crm"), 20)
+    await eventually(lambda: installation.depth("calls.crm"))
 
     process.signal(signal.SIGINT)
 

@@ -90,11 +90,11 @@ class Endpoint:
         assert found, name
         return float(found[1])
 
-    async def drained(self, within_s: float = 30) -> None:
+    async def drained(self) -> None:
         async def is_empty() -> bool:
             return await self.metric("aftercall_spool_notifications") == 0
 
-        await eventually(is_empty, within_s)
+        await eventually(is_empty)
 
 
 async def take_all(amqp_url: str, queue: str = QUEUE) -> list[AbstractIncomingMessage]:
@@ -107,7 +107,7 @@ async def take_all(amqp_url: str, queue: str = QUEUE) -> list[AbstractIncomingMe
     return taken
 
 
-async def arrived(endpoint: Endpoint, amqp_url: str, within_s: float = 40) -> Counter[str]:
+async def arrived(endpoint: Endpoint, amqp_url: str) -> Counter[str]:
     """How often each call came out, once every one answered with 200 has."""
     found: Counter[str] = Counter()
 
@@ -115,7 +115,7 @@ async def arrived(endpoint: Endpoint, amqp_url: str, within_s: float = 40) -> Co
         found.update(str(message.correlation_id) for message in await take_all(amqp_url))
         return set(endpoint.kept) <= found.keys()
 
-    await eventually(all_of_them, within_s)
+    await eventually(all_of_them)
     return found
 
 

@@ -59,7 +59,7 @@ class Installation:
         probes = self._webhook if command[0] == "webhook" else self._consume
         own = {"AFTERCALL_ADMIN_PORT": str(probes), "AFTERCALL_VAPI_BASE_URL": self.vapi.url}
         process = self._start(AFTERCALL, *command, environment=self._environment | own)
-        await process.wait_for_url(f"http://127.0.0.1:{probes}/readyz", within_s=40)
+        await process.wait_for_url(f"http://127.0.0.1:{probes}/readyz")
         return process
 
     def sent(self, at_least: int) -> bool:
@@ -130,7 +130,7 @@ async def test_26_a_publisher_that_begins_while_there_is_no_leader_is_not_refuse
             return True
         return False
 
-    await eventually(takes, 15)
+    await eventually(takes)
     session.cancel()
     await asyncio.gather(session, return_exceptions=True)
     leader.start()
@@ -155,7 +155,7 @@ async def test_27_with_a_minority_left_the_spool_takes_all_and_the_majority_brin
         for node in dead:
             await cluster.kill(node)
         await endpoint.wait_for_line("webhook.spooled")
-        await eventually(lambda: installation.sent(150), 40)
+        await eventually(lambda: installation.sent(150))
         for node in dead:
             node.start()
         for node in dead:

@@ -111,7 +111,7 @@ async def test_13_an_enricher_killed_again_and_again_repeats_itself_only_under_o
         await enricher.kill()
     await started(start_process, environment)
 
-    await eventually(lambda: subscriber.calls.keys() >= vapi.account.calls.keys(), 30)
+    await eventually(lambda: subscriber.calls.keys() >= vapi.account.calls.keys())
 
     assert not any(seen.is_disguised for seen in subscriber.calls.values())
     assert all(len(seen.events) == 1 for seen in subscriber.calls.values())
@@ -190,7 +190,7 @@ async def test_25_a_delivery_held_longer_than_the_broker_allows_comes_again_unsp
     await enricher.wait_for_line("consumer of calls.enrich.default.*broker.lost", 30)
     vapi.trouble = Trouble()
 
-    (enriched,) = await eventually(lambda: take_all(impatient.url, "calls.postcall"), 30)
+    (enriched,) = await eventually(lambda: take_all(impatient.url, "calls.postcall"))
 
     assert enriched.correlation_id == call.outline.id
     assert json.loads(enriched.body)["timeline"]["attempts"] == 1

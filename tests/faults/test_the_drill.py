@@ -13,7 +13,6 @@ CALLS = 150
 SECONDS = 14
 
 
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("seed", [4, 9])
 async def test_30_no_call_is_lost_whatever_the_adversary_does(
     seed: int, tmp_path: Path, start_process: Callable[..., RunningProcess]

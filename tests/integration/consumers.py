@@ -134,11 +134,11 @@ async def put(url: str, *bodies: bytes, **properties: Any) -> None:
             await channel.default_exchange.publish(aio_pika.Message(body, **properties), QUEUE)
 
 
-async def take(url: str, queue: str, within_s: float = 10) -> AbstractIncomingMessage:
+async def take(url: str, queue: str) -> AbstractIncomingMessage:
     """The next message of a queue, taken out."""
     async with by_hand(url) as channel:
         found = await channel.get_queue(queue, ensure=False)
-        return await eventually(lambda: found.get(no_ack=True, fail=False), within_s)
+        return await eventually(lambda: found.get(no_ack=True, fail=False))
 
 
 async def count(url: str, queue: str) -> int:

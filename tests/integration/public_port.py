@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consumers.messages import Message
+from tests.processes import PATIENCE_S
 from worker.ingress.connections import Connections, listening
 from worker.ingress.signature import checker
 from worker.ingress.spool.keeper import Accepted
@@ -53,16 +54,16 @@ class Port:
     accepted: list[Message] = field(default_factory=list)
     lines: list[asyncio.StreamWriter] = field(default_factory=list)
 
-    async def talk(self, *parts: bytes, answers: int = 0, within_s: float = 15) -> list[int]:
+    async def talk(self, *parts: bytes, answers: int = 0) -> list[int]:
         """Write the parts and read so many answers, or until the endpoint closes the connection: the status codes."""
-        return statuses(await self.hear(*parts, answers=answers, within_s=within_s))
+        return statuses(await self.hear(*parts, answers=answers))
 
-    async def hear(self, *parts: bytes, answers: int = 0, within_s: float = 15) -> bytes:
+    async def hear(self, *parts: bytes, answers: int = 0) -> bytes:
         """The same, and all that is answered."""
         reader, writer = await self.open()
         heard = bytearray()
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(PATIENCE_S):
                 with suppress(ConnectionError):
                     for part in parts:
                         writer.write(part)

@@ -93,8 +93,8 @@ def failed(result: BaseException | None) -> bool:
     return result is not None
 
 
-async def ready(publisher: Publisher, within_s: float = 15) -> None:
-    await eventually(publisher.session.ready.is_set, within_s)
+async def ready(publisher: Publisher) -> None:
+    await eventually(publisher.session.ready.is_set)
 
 
 async def has(queue: AbstractQueue, count: int) -> bool:

@@ -39,4 +39,4 @@ async def test_rabbitmq_tells_all_that_rules_and_dashboards_ask_it_for() -> None
         async def tells_all() -> bool:
             return wanted <= await scraped(http, node.home.ports.prometheus)
 
-        await eventually(tells_all, 20)
+        await eventually(tells_all)

@@ -61,7 +61,7 @@ async def test_what_cannot_be_published_is_not_acknowledged_and_comes_again_unsp
         await eventually(lambda: script.heard)
         await eventually(lambda: holds(amqp_url, QUEUE, 1))  # given back, and not taken while nothing can be published
         proxy.resume()
-        await eventually(lambda: len(script.heard) > 1, within_s=30)
+        await eventually(lambda: len(script.heard) > 1)
         await put(amqp_url, b"next")
         await eventually(lambda: script.heard[-1].body == b"next")
     assert b"in" in await all_bodies(amqp_url, LEDGER)
@@ -99,7 +99,7 @@ async def test_a_connection_found_dead_while_somebody_asks_whether_it_consumes_c
             return not consumer.session.ready.is_set()
 
         proxy.stall()
-        await eventually(ends, within_s=15)  # (1 + 1) * 3 s, and each look takes two
+        await eventually(ends)  # (1 + 1) * 3 s, and each look takes two
         proxy.resume()
         await eventually(consumer.is_consumed)
 
@@ -137,11 +137,11 @@ async def test_connections_that_break_again_and_again_lose_nothing(amqp_url: str
         for cut in range(1, 4):
             await put(amqp_url, *bodies[(cut - 1) * 100 : cut * 100])
             proxy.cut_after(10_000 * cut)
-            await eventually(lambda: len({delivery.body for delivery in script.heard}) >= cut * 90, 20)  # noqa: B023
+            await eventually(lambda: len({delivery.body for delivery in script.heard}) >= cut * 90)  # noqa: B023
             proxy.cut()
-        await eventually(lambda: holds(amqp_url, QUEUE, 0), within_s=20)
+        await eventually(lambda: holds(amqp_url, QUEUE, 0))
         await eventually(consumer.is_consumed)
-        await eventually(lambda: len({delivery.body for delivery in script.heard}) == 300, within_s=20)
+        await eventually(lambda: len({delivery.body for delivery in script.heard}) == 300)
     assert await all_bodies(amqp_url, LEDGER) | await all_bodies(amqp_url, QUEUE) == set(bodies)
 
 
@@ -248,8 +248,8 @@ async def test_what_waits_in_a_tier_outlives_the_broker(node: PrivateNode, node_
         await eventually(lambda: time.monotonic() - began > SETTLED_S)
         await node.kill()
         await node.restart()
-        assert (await take(node_url, LEDGER, within_s=20)).type == "call.noted"
-        assert (await take(node_url, LEDGER, within_s=20)).body == b"in"
+        assert (await take(node_url, LEDGER)).type == "call.noted"
+        assert (await take(node_url, LEDGER)).body == b"in"
     assert ours(script.heard[1])["attempt"] == 2
 
 
@@ -262,5 +262,5 @@ async def test_a_frozen_broker_is_outlived_and_nothing_is_lost(node: PrivateNode
         frozen_at = time.monotonic()
         await eventually(lambda: time.monotonic() - frozen_at > 1)
         node.resume()
-        await eventually(lambda: len({delivery.body for delivery in script.heard}) == 50, within_s=30)
+        await eventually(lambda: len({delivery.body for delivery in script.heard}) == 50)
     assert await all_bodies(node_url, LEDGER) | await all_bodies(node_url, QUEUE) == set(bodies)

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tests.integration.public_port import REPORT, Port, public_port, request, settings, statuses
-from tests.processes import eventually
+from tests.processes import PATIENCE_S, eventually
 from worker.ingress.connections import Connections
 from worker.ingress.signature import signer
 
@@ -30,10 +30,10 @@ def dropped() -> float:
     return REGISTRY.get_sample_value("aftercall_connections_dropped_total") or 0.0
 
 
-async def answer_of(line: Line, within_s: float = 5) -> list[int]:
+async def answer_of(line: Line) -> list[int]:
     """The next answer's status code; nothing if the connection was closed."""
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(PATIENCE_S):
             return statuses(await line[0].readuntil(b"\r\n\r\n"))
     except (asyncio.IncompleteReadError, ConnectionError):
         return []

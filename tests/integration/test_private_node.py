@@ -94,7 +94,7 @@ async def test_a_node_ends_with_the_process_that_started_it(
     ending: signal.Signals, start_process: Callable[..., RunningProcess]
 ) -> None:
     keeper = start_process(sys.executable, "-c", KEEPS_A_NODE, environment={"PYTHONPATH": str(Path.cwd())})
-    running = await keeper.wait_for_line(r"^running (\d+) (\S+)$", within_s=45)
+    running = await keeper.wait_for_line(r"^running (\d+) (\S+)$")
     directory = Path(running[2])
     assert int(running[1]) in processes_of(directory)
     keeper.signal(ending)

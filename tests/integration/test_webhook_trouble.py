@@ -37,7 +37,7 @@ async def test_while_the_broker_is_away_or_frozen_the_answer_is_200_and_all_is_p
         away = [await served.post(report()) for _ in range(3)]
         assert time.monotonic() - began < 3
         await node.restart()
-        await eventually(lambda: not served.spool.totals.waiting, within_s=20)
+        await eventually(lambda: not served.spool.totals.waiting)
         assert await served.count("calls.enrich.default") >= 73
 
     assert {status for status, _, _ in [*frozen, *in_flight, *away]} == {200}
@@ -51,7 +51,7 @@ async def test_while_the_broker_is_away_and_the_spool_full_the_answer_is_a_503(n
 
         await node.restart()
 
-        await eventually(lambda: _is_taken(served), within_s=20)
+        await eventually(lambda: _is_taken(served))
 
 
 async def _is_taken(served: Served) -> bool:

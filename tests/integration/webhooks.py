@@ -74,10 +74,10 @@ class Served:
         finally:
             writer.close()
 
-    async def take(self, queue: str, within_s: float = 5) -> AbstractIncomingMessage:
+    async def take(self, queue: str) -> AbstractIncomingMessage:
         async with await aio_pika.connect(self.amqp_url) as connection:
             found = await (await connection.channel()).get_queue(queue, ensure=False)
-            return await eventually(lambda: found.get(no_ack=True, fail=False), within_s)
+            return await eventually(lambda: found.get(no_ack=True, fail=False))
 
     async def count(self, queue: str) -> int:
         async with await aio_pika.connect(self.amqp_url) as connection:
@@ -111,7 +111,7 @@ async def serving(url: str, body_s: float = 5, spool_max_bytes: int = 2**30, **c
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        await eventually(publisher.session.ready.is_set, within_s=30)  # it declares everything first
+        await eventually(publisher.session.ready.is_set)  # it declares everything first
         async with aiohttp.ClientSession() as http:
             yield Served(runner.addresses[0][1], url, publisher, spool, http)
     finally:

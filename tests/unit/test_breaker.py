@@ -24,7 +24,7 @@ class Api:
 async def running(breaker: Breaker, check: Callable[[], bool]) -> None:
     run = asyncio.create_task(breaker.run())
     try:
-        await eventually(check, 5)
+        await eventually(check)
     finally:
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
