@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from consumers.crm.rules import Crm
 from tests.integration.hubspot import TOKEN
-from worker.cli.crm_round import crm_round
+from worker.cli.doctor.crm_round import crm_round
 from worker.operate.doctor import Finding
 from worker.settings import load
 from worker.simulate.hubspot.properties import Property

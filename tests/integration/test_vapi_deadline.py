@@ -10,7 +10,7 @@ from consumers.enrich import ApiUnavailable, CallUnreadable
 from tests.integration.vapi_api import CALL_ID, Api, Play, account, client, drip, json, refusal, silence
 from tests.processes import eventually
 from worker.broker.deliver import HANDLE_MAX_S
-from worker.cli.enricher import IN_HAND_MAX_S, KNOWN_MAX_S
+from worker.cli.roles.enricher import IN_HAND_MAX_S, KNOWN_MAX_S
 from worker.clients.vapi import PATIENCE, TIMEOUT, Patience, VapiClient, vapi_session
 
 TENTH = Patience(

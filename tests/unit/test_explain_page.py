@@ -2,7 +2,7 @@ from typing import Any
 
 from consumers.prospects import Next
 from consumers.story import AtVapi, Step, Story
-from worker.cli.explain_page import Findings, document, page, unknown
+from worker.cli.explain.page import Findings, document, page, unknown
 
 AT = 1_800_000_000.0
 FINDINGS = Findings(events=(), letters=(), ready={}, kept_at=(), at_vapi=(), not_asked=())

@@ -9,9 +9,9 @@ import yaml
 from worker.broker.export import access, password_hash
 from worker.broker.topology import Topology, topology_of
 from worker.broker.users import User, users_of
-from worker.cli.broker_users import chosen_users, passwords_in
 from worker.cli.exit_codes import WrongArguments
-from worker.cli.topology import export
+from worker.cli.topology.commands import export
+from worker.cli.topology.users import chosen_users, passwords_in
 from worker.settings import SettingsError, load
 
 SECURITY = Path(__file__).parents[2] / "docs/security.md"

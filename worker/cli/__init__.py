@@ -18,22 +18,22 @@ from worker.cli.output import say
 from worker.settings import SettingsError
 
 COMMANDS: Final = {
-    "webhook": "worker.cli.roles:webhook",
-    "consume": "worker.cli.roles:consume",
-    "all": "worker.cli.roles:every_role",
-    "sweep": "worker.cli.sweeper:sweep",
+    "webhook": "worker.cli.roles.commands:webhook",
+    "consume": "worker.cli.roles.commands:consume",
+    "all": "worker.cli.roles.commands:every_role",
+    "sweep": "worker.cli.roles.sweeper:sweep",
     "demo": "worker.cli.demo:demo",
     "simulate": "worker.cli.develop:simulate",
     "send": "worker.cli.develop:send",
     "tail": "worker.cli.tail:tail",
-    "topology": "worker.cli.topology:app",
-    "dead": "worker.cli.dead:app",
+    "topology": "worker.cli.topology.commands:app",
+    "dead": "worker.cli.dead.commands:app",
     "alerts": "worker.cli.alerts.commands:app",
-    "explain": "worker.cli.explain:explain",
-    "calls": "worker.cli.calls:app",
+    "explain": "worker.cli.explain.commands:explain",
+    "calls": "worker.cli.calls.commands:app",
     "export": "worker.cli.calls.export:export",
     "replay": "worker.cli.calls.replay:replay",
-    "doctor": "worker.cli.doctor:doctor",
+    "doctor": "worker.cli.doctor.commands:doctor",
     "config": "worker.cli.config:config",
 }
 

@@ -1,1 +1,1 @@
-"""Alerts: the consumer, the one process that tells, and the commands."""
+"""`aftercall alerts`: the rules, what they would have told, and a first message."""

@@ -15,12 +15,12 @@ from consumers.alerts.table import Alerts
 from consumers.alerts.texts import Announcement, Example, announce
 from consumers.timestamps import iso
 from worker.cli.alerts.archived import archived_calls
-from worker.cli.alerts.needs import lack_of_alerts
 from worker.cli.alerts.pages import show_said
 from worker.cli.arguments import moment_of
 from worker.cli.calls.reading import reading
 from worker.cli.exit_codes import DONE, UNREACHABLE, WrongArguments
 from worker.cli.output import Format, print_rows, say
+from worker.cli.roles.alerts.needs import lack_of_alerts
 from worker.clients.notify import KEY, Notifier, NotTold, labels_of
 from worker.settings import SettingsError, load
 

@@ -1,42 +1,33 @@
-"""The composition root: `aftercall webhook`, `consume` and `all`; the parts of each role stand in a file beside."""
+"""`aftercall webhook`, `consume` and `all`: which roles a process has; the parts of each stand in a file beside."""
 
-import asyncio
-import gc
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Annotated, Final, cast
 
-import uvloop
 from cyclopts import Parameter
 
 from worker.broker.users import handler_role
-from worker.cli.alerts.needs import lack_of_alerts
-from worker.cli.exit_codes import BUG, DONE, TRY_AGAIN, WrongArguments
+from worker.cli.exit_codes import WrongArguments
 from worker.cli.output import say
-from worker.cli.process import Process
-from worker.cli.subscriber import start_own
-from worker.operate import tracing
-from worker.operate.telemetry import ROLE_INFO, logger, start_telemetry
+from worker.cli.roles.alerts.needs import lack_of_alerts
+from worker.cli.roles.serving import Start, run
+from worker.cli.roles.subscriber import start_own
 from worker.settings import Settings, SettingsError, load, require, with_queue
 from worker.settings.fields import SUBSCRIBERS
 
-Start = Callable[[Process], Awaitable[None]]
-END_S: Final = 1.0
-GC_THRESHOLDS: Final = (50_000, 20, 50)
-ENDPOINT: Final = "worker.cli.endpoint:start_endpoint"
-SWEEP: Final = "worker.cli.sweeper:start_sweep"
+ENDPOINT: Final = "worker.cli.roles.endpoint:start_endpoint"
+SWEEP: Final = "worker.cli.roles.sweeper:start_sweep"
 NO_CRM: Final = "no account has a token for HubSpot: set AFTERCALL_CRM_TOKEN, or AFTERCALL_ACCOUNTS__<NAME>__CRM_TOKEN"
 NO_TARGET: Final = 'aftercall.toml names no target: add a table [forward.<name>] with its url = "https://…"'
 CONSUMERS: Final[Mapping[str, str]] = {
-    "enrich": "worker.cli.enricher:start_enricher",
-    "ledger": "worker.cli.ledger:start_ledger",
-    "alerts": "worker.cli.alerts.consumer:start_alerts",
-    "crm": "worker.cli.crm:start_crm",
-    "postcall": "worker.cli.postcall:start_postcall",
-    "forward": "worker.cli.forward:start_forward",
+    "enrich": "worker.cli.roles.enricher:start_enricher",
+    "ledger": "worker.cli.roles.ledger:start_ledger",
+    "alerts": "worker.cli.roles.alerts.consumer:start_alerts",
+    "crm": "worker.cli.roles.crm:start_crm",
+    "postcall": "worker.cli.roles.postcall:start_postcall",
+    "forward": "worker.cli.roles.forward:start_forward",
 }
 NEEDS: Final[Mapping[str, Callable[[Settings], str | None]]] = {
     "alerts": lack_of_alerts,
@@ -57,7 +48,7 @@ def webhook() -> int:
     """
     settings = load(os.environ)
     require(settings, webhook=True)
-    return _run(settings, {"webhook": _load(ENDPOINT)})
+    return run(settings, {"webhook": _load(ENDPOINT)})
 
 
 def consume(
@@ -89,7 +80,7 @@ def consume(
     if own:
         settings = _with_queue(settings, queue)
         roles[own[0]] = partial(start_own, target=own[0], name=queue)
-    return _run(settings, roles, [*built_in, *([handler_role(queue)] if own else [])])
+    return run(settings, roles, [*built_in, *([handler_role(queue)] if own else [])])
 
 
 def every_role() -> int:
@@ -106,7 +97,7 @@ def every_role() -> int:
         if lack is not None:
             say(f"{name} does not run, and its queue fills: {lack}")
     able = {name: _load(CONSUMERS[name]) for name, lack in lacks.items() if lack is None}
-    return _run(settings, {**able, "sweep": _load(SWEEP), "webhook": _load(ENDPOINT)})
+    return run(settings, {**able, "sweep": _load(SWEEP), "webhook": _load(ENDPOINT)})
 
 
 def _require_known(names: Sequence[str], own: Sequence[str], queue: str) -> None:
@@ -150,58 +141,3 @@ def _load(place: str) -> Start:
     """What starts a role; only those that run are loaded, with the libraries they need."""
     module, _, function = place.partition(":")
     return cast("Start", getattr(import_module(module), function))
-
-
-def _run(settings: Settings, roles: Mapping[str, Start], users: Iterable[str] | None = None) -> int:
-    start_telemetry()
-    tracing.start_tracing(_service_of(roles))
-    return uvloop.run(serve(settings, roles, roles if users is None else users))
-
-
-def _collect_rarely() -> None:
-    """Have the garbage collector look at what is new only, and not at each call.
-
-    What is there once a role has started stays; a call makes hundreds of objects, which go without it.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-
-
-def _service_of(roles: Mapping[str, Start]) -> str:
-    """What tracing calls this process: each role is a service of its own."""
-    only = next(iter(roles)) if len(roles) == 1 else ""
-    return f"aftercall-{only.replace(':', '.')}" if only else "aftercall"
-
-
-async def serve(settings: Settings, roles: Mapping[str, Start], users: Iterable[str]) -> int:
-    """Run the roles, which have the rights of `users`, until SIGTERM or SIGINT; a second signal ends it at once."""
-    # Left in the opposite order: stop listening, finish requests, finish deliveries, close the broker's sessions, and
-    # only then the probes, which say "not ready" all the while.
-    async with AsyncExitStack() as stack:
-        process = Process(settings, stack, users)
-        await process.serve_probes()
-        for name, start in roles.items():
-            await start(process)
-            ROLE_INFO.labels(name).set(1)
-        process.run(process.watch_memory(), "watch of the memory")
-        process.has_started = True
-        _collect_rarely()
-        logger().info("role.started", roles=list(roles), accounts=[each.name for each in settings.accounts])
-        await process.stopping.wait()
-        logger().info("role.stopping", grace_s=settings.grace_s)
-    logger().info("role.stopped")
-    code = BUG if process.has_failed else TRY_AGAIN if process.has_outgrown else DONE
-    if await _is_held_up():
-        os._exit(code)
-    return code
-
-
-async def _is_held_up() -> bool:
-    """Whether something that does not let itself be cancelled would hold up the end: a handler of the user's."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    threads = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
-    _, pending = await asyncio.wait([*others, threads], timeout=END_S)
-    return bool(pending)

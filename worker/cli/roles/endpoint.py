@@ -8,7 +8,7 @@ from typing import Final
 
 from consumers.messages import END_OF_CALL_REPORT, WEBHOOK
 from worker.broker.publisher import Publisher
-from worker.cli.process import Process
+from worker.cli.roles.process import Process
 from worker.ingress.callers import Callers, Refusals, networks
 from worker.ingress.connections import Connections
 from worker.ingress.signature import checker

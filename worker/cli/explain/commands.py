@@ -22,7 +22,7 @@ from worker.broker.dead_letters import takers_of
 from worker.broker.topology import topology_of
 from worker.cli.dead.places import opened
 from worker.cli.exit_codes import DONE, FOUND, Unreachable, WrongArguments
-from worker.cli.explain_page import Findings, document, page, unknown
+from worker.cli.explain.page import Findings, document, page, unknown
 from worker.cli.output import Format, print_json, say
 from worker.clients.ledger.ledger import Ledger
 from worker.clients.vapi import vapi_session

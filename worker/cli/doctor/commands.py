@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from worker.cli.crm_round import crm_round
-from worker.cli.database_rounds import database_rounds
-from worker.cli.doctor_rounds import broker_round, spool_round, url_round, vapi_round
+from worker.cli.doctor.crm_round import crm_round
+from worker.cli.doctor.database_rounds import database_rounds
+from worker.cli.doctor.rounds import broker_round, spool_round, url_round, vapi_round
 from worker.cli.exit_codes import DONE, FOUND, WrongArguments
 from worker.cli.output import Format, print_json, say
 from worker.operate.doctor import Finding, of_clock, of_secret

@@ -19,9 +19,9 @@ from worker.broker.operator import as_yaml, topology_resources, user_resources
 from worker.broker.reach import reached
 from worker.broker.topology import Exchange, Queue, Topology, topology_of
 from worker.cli.broker import needing_broker
-from worker.cli.broker_users import chosen_users, passwords_in
 from worker.cli.exit_codes import DONE, FOUND, WrongArguments
 from worker.cli.output import Format, print_json, print_rows, say
+from worker.cli.topology.users import chosen_users, passwords_in
 from worker.settings import load
 
 app = App(

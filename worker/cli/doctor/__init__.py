@@ -1,0 +1,1 @@
+"""`aftercall doctor`: one round for each thing that an installation rests on."""

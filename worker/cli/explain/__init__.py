@@ -1,0 +1,1 @@
+"""`aftercall explain`: what every place knows of one call, on one page."""

@@ -1,0 +1,1 @@
+"""The role `alerts`: the consumer, and the one process that tells."""

@@ -1,0 +1,1 @@
+"""`aftercall topology`: what the broker is to have, and who may do what there."""
