@@ -27,13 +27,15 @@ demo: setup broker ## Show calls travelling through, on this machine alone; KEEP
 	@$(BIN)/aftercall demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: setup check broker database node tools ## Everything CI runs: the checks, then all tests, against a real RabbitMQ and newer ones
+	@for release in $(RELEASES); do nice -n 19 $(BIN)/python -m tests.newer $$release --unpack; done >/dev/null 2>&1 &
 	$(BIN)/python -m pytest -m alone
-	@for release in $(RELEASES); do $(BIN)/python -m tests.newer $$release --unpack; done >/dev/null 2>&1 &
 	$(BIN)/python -m pytest -m "not alone" $(SPREAD) $(ARGS)
-	@$(MAKE) --no-print-directory newer
+	@$(MAKE) --no-print-directory --jobs --output-sync newer
 
-newer: setup ## What may differ, on newer Debians: Python 3.13 and 3.14, RabbitMQ 4.0 and 4.3; needs root; RELEASES=forky TESTS=tests/acceptance
-	@for release in $(RELEASES); do $(BIN)/python -m tests.newer $$release $(if $(TESTS),$(TESTS) -m "not alone" $(SPREAD)) || exit; done
+newer: $(RELEASES:%=newer-%) ## What may differ, on newer Debians: Python 3.13 and 3.14, RabbitMQ 4.0 and 4.3; needs root; RELEASES=forky TESTS=tests/acceptance
+
+newer-%: setup
+	@$(BIN)/python -m tests.newer $* $(if $(TESTS),$(TESTS) -m "not alone" $(SPREAD))
 
 test-unit: setup ## The tests that need no broker, in seconds
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -99,7 +101,7 @@ tools: setup
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(MAKE) --silent $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
-	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	$(PIP) install --no-compile --require-hashes --requirement requirements-dev.lock
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
