@@ -100,7 +100,7 @@ def _figures(settings: Settings, picture: Picture) -> Iterator[tuple[str, int]]:
 
 
 def _line(settings: Settings, picture: Picture) -> str:
-    return "  ".join(f"{name} {count}" for name, count in _figures(settings, picture))
+    return "  ".join(f"{name} {count}" for name, count in _figures(settings, picture) if count) or "no call yet"
 
 
 def _table(settings: Settings, picture: Picture) -> Group:

@@ -204,7 +204,7 @@ def of_clock(skews_s: Sequence[float], tolerance_s: float = math.inf) -> Finding
             "clock",
             "warn",
             "not checked: no answer of Vapi has told the time",
-            "it is, once Vapi answers; until then `timedatectl` tells",
+            "mend what keeps Vapi from answering, and ask again; `timedatectl` tells meanwhile",
         )
     skew_s = min(skews_s, key=abs)
     if abs(skew_s) > tolerance_s:
