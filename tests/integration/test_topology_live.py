@@ -15,8 +15,8 @@ from worker.broker import declare
 from worker.broker.export import definitions
 from worker.broker.live import compare
 from worker.broker.topology import Topology
-from worker.cli import topology as command
 from worker.cli.exit_codes import DONE, FOUND, Unreachable
+from worker.cli.topology import commands as command
 from worker.settings import Settings
 from worker.simulate.rabbitmq import Broker, PrivateNode
 

@@ -6,7 +6,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from tests.processes import eventually
 from worker.broker.topology import Topology
-from worker.cli import topology as command
+from worker.cli.topology import commands as command
 
 HOMELESS = "nobody.knows"
 
