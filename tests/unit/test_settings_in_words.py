@@ -4,7 +4,7 @@ import pytest
 
 from worker.settings import SettingsError, load, require
 from worker.settings.expected import expected
-from worker.settings.reading import FIELDS
+from worker.settings.values import FIELDS
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from msgspec.structs import asdict
 from worker.cli.arguments import Flag
 from worker.cli.output import Format, print_json, print_rows
 from worker.settings import Account, Secret, Settings, load, without_passwords
+from worker.settings.accounts import ACCOUNT_FIELDS
 from worker.settings.fields import DEFAULT_ACCOUNT, PREFIX, key_of
-from worker.settings.reading import ACCOUNT_FIELDS, FIELDS
+from worker.settings.values import FIELDS
 
 Row = tuple[str, Any]
 
