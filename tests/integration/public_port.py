@@ -10,10 +10,11 @@ from typing import Any
 
 from consumers.messages import Message
 from tests.processes import PATIENCE_S
+from worker.ingress.admission import Endpoint
 from worker.ingress.connections import Connections, listening
 from worker.ingress.signature import checker
 from worker.ingress.spool.keeper import Accepted
-from worker.ingress.webhook import Endpoint, application
+from worker.ingress.webhook import application
 from worker.settings import Settings, load
 
 SECRET = "s3cret"

@@ -19,11 +19,12 @@ from tests.processes import eventually
 from worker.broker import declare
 from worker.broker.publisher import Publisher
 from worker.broker.topology import topology_of
+from worker.ingress.admission import Endpoint
 from worker.ingress.signature import checker
 from worker.ingress.spool.drain import Drain
 from worker.ingress.spool.keeper import Gate, Keeper
 from worker.ingress.spool.writer import Spool
-from worker.ingress.webhook import Endpoint, application
+from worker.ingress.webhook import application
 from worker.settings import Settings, load
 
 CALL_ID = "01a058c7-4c94-7cd1-8155-66af75f0734c"

@@ -7,13 +7,10 @@ call id by a partial decode, then the bytes untouched to the broker, confirmed, 
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from consumers.messages import (
     DEAD,
@@ -29,65 +26,16 @@ from consumers.messages import (
 from consumers.notifications import write_notification
 from consumers.settling import note, story_of
 from consumers.timestamps import iso
-from worker.ingress.callers import WINDOW_S, Callers, Refusals
-from worker.ingress.connections import Connections
-from worker.ingress.signature import Check, Request
+from worker.ingress.admission import Endpoint, Refused, authenticated, came_from
+from worker.ingress.callers import WINDOW_S
+from worker.ingress.message_types import EXPECT_AN_ANSWER, KNOWN
 from worker.ingress.spool.keeper import Accepted
 from worker.ingress.spool.writer import SpoolFailed
 from worker.operate.telemetry import DEAD_LETTERS, WEBHOOK_SECONDS, WEBHOOKS, logger
 
-BODY_S: Final = 10.0
 RETRY_AFTER_S: Final = 5
-LARGE_BYTES: Final = 2**20
-LARGE_AT_A_TIME: Final = 8
-"""Bodies larger than that, or of a size not told, that are read before it is known whether they are signed."""
 REASONS: Final = ("undecodable", "no-type", "no-call-id")
 """Why a body is parked: those of `Unidentified`."""
-Accept = Callable[[Message], Awaitable[Accepted]]
-
-# Source: Vapi's OpenAPI document, `ServerMessage`, and the subscription enumeration beside it.
-EXPECT_AN_ANSWER: Final = frozenset(
-    (
-        *("assistant-request", "tool-calls", "function-call", "transfer-destination-request"),
-        *("handoff-destination-request", "knowledge-base-request", "voice-request"),
-        *("call.endpointing.request", "campaign.predial"),
-    )
-)
-KNOWN: Final = EXPECT_AN_ANSWER | frozenset(
-    (
-        *(END_OF_CALL_REPORT, "status-update", "hang", "conversation-update", "transcript"),
-        *('transcript[transcriptType="final"]', "speech-update", "assistant.speechStarted", "model-output"),
-        *("user-interrupted", "transfer-update", "voice-input", "language-change-detected", "language-changed"),
-        *("phone-call-control", "chat.created", "chat.deleted", "session.created", "session.updated"),
-        *("session.deleted", "call.deleted", "call.delete.failed", "call.artifact.upload", "assistant.started"),
-    )
-)
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """What the endpoint needs: a check for each account it serves, what sees messages onto a disk, and so on."""
-
-    checks: dict[str, Check]
-    accept: Accept
-    max_body_bytes: int
-    notes: bool
-    clock: Callable[[], float] = time.time
-    body_s: float = BODY_S
-    callers: Callers = Callers()
-    refusals: Refusals = msgspec.field(default_factory=Refusals)
-    connections: Connections = msgspec.field(default_factory=Connections)
-    room: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(LARGE_AT_A_TIME))
-
-
-class _Refused(Exception):
-    """An answer that accepts nothing: the status, why, when to come again, and whether the connection ends with it."""
-
-    def __init__(self, status: int, why: str, *, retry_after_s: int = 0, closes: bool = False) -> None:
-        super().__init__(why)
-        self.status = status
-        self.why = why
-        self.headers = {hdrs.RETRY_AFTER: str(retry_after_s)} if retry_after_s else {}
-        self.closes = closes
 
 
 def application(endpoint: Endpoint) -> web.Application:
@@ -110,7 +58,7 @@ async def receive(request: web.Request, endpoint: Endpoint) -> web.Response:
     try:
         event = await _accept(request, endpoint, account, story)
         answer = web.json_response({})
-    except _Refused as refused:
+    except Refused as refused:
         event, answer = _refusal(refused, request, endpoint, story)
     finally:
         endpoint.connections.rest(request.transport)
@@ -124,8 +72,8 @@ async def receive(request: web.Request, endpoint: Endpoint) -> web.Response:
 
 
 async def _accept(request: web.Request, endpoint: Endpoint, account: str, story: dict[str, str]) -> str:
-    """Take the notification in; the event to log, or none. Raises `_Refused`."""
-    body = await _authenticated(request, endpoint, account)
+    """Take the notification in; the event to log, or none. Raises `Refused`."""
+    body = await authenticated(request, endpoint, account)
     received_at = endpoint.clock()
     try:
         identity = identify(body)
@@ -149,59 +97,6 @@ async def _accept(request: web.Request, endpoint: Endpoint, account: str, story:
         ),
     )
     return "webhook.accepted" if kept == "published" else "webhook.spooled"
-
-
-async def _authenticated(request: web.Request, endpoint: Endpoint, account: str) -> bytes:
-    """The body of a request that is from Vapi. Raises `_Refused`."""
-    if endpoint.callers.allowed and not endpoint.callers.may_post(*_came_from(request)):
-        raise _Refused(403, "its address is not among AFTERCALL_WEBHOOK_ALLOW", closes=True)
-    check = endpoint.checks.get(account)
-    if check is None:
-        raise _Refused(404, "no such account is served here")
-    if any(coding != "identity" for coding in request.headers.getall(hdrs.CONTENT_ENCODING, ())):
-        raise _Refused(415, "Content-Encoding is not taken: send the body as it is")
-    if (request.content_length or 0) > endpoint.max_body_bytes:
-        raise _too_large(endpoint)
-    if not check.head(request.headers):
-        raise _Refused(401, "wrong or no credentials")
-    if check.whole is None:
-        endpoint.connections.serve(request.transport)
-    body = await _read(request, endpoint, check)
-    endpoint.connections.serve(request.transport)
-    return body
-
-
-async def _read(request: web.Request, endpoint: Endpoint, check: Check) -> bytes:
-    """The body, if the check passes it. Large ones not known to be signed take turns, not to fill the memory."""
-    is_large = (request.content_length or endpoint.max_body_bytes) > LARGE_BYTES
-    room = endpoint.room if check.whole and is_large else nullcontext()
-    try:
-        async with asyncio.timeout(endpoint.body_s), room:
-            body = await request.read()
-            if check.whole and not check.whole(_signed_part(request, body)):
-                raise _Refused(401, "wrong or no credentials")
-    except TimeoutError as error:
-        raise _Refused(408, f"the body took longer than {endpoint.body_s:g} s", closes=True) from error
-    except ConnectionError as error:
-        # Nobody hears it: the status is nginx's for this, so that it is counted and logged like any other answer.
-        raise _Refused(499, "the client broke off amid the body") from error
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _too_large(endpoint) from error
-    return body
-
-
-def _too_large(endpoint: Endpoint) -> _Refused:
-    return _Refused(413, f"larger than {endpoint.max_body_bytes} bytes (AFTERCALL_WEBHOOK_MAX_BODY_BYTES)", closes=True)
-
-
-def _came_from(request: web.Request) -> tuple[str, str]:
-    """The other end of the connection, and what proxies say of whom they heard."""
-    return request.remote or "", ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
-
-
-def _signed_part(request: web.Request, body: bytes) -> Request:
-    host, path = request.headers.get(hdrs.HOST, ""), request.raw_path
-    return Request(request.method, (f"https://{host}{path}", f"http://{host}{path}", path), request.headers, body)
 
 
 def _noted_elsewhere(type_: str) -> str:
@@ -240,11 +135,11 @@ async def _parked(
 
 
 async def _keep(endpoint: Endpoint, *messages: Message) -> Accepted:
-    """See messages onto a disk; whether any had to be spooled. Raises `_Refused` if neither place takes one."""
+    """See messages onto a disk; whether any had to be spooled. Raises `Refused` if neither place takes one."""
     try:
         kept = [await endpoint.accept(message) for message in messages]
     except SpoolFailed as error:
-        raise _Refused(503, f"the broker is away, and {error}", retry_after_s=RETRY_AFTER_S) from error
+        raise Refused(503, f"the broker is away, and {error}", retry_after_s=RETRY_AFTER_S) from error
     return "spooled" if "spooled" in kept else "published"
 
 
@@ -257,25 +152,25 @@ def _traceparent(request: web.Request) -> str:
 
 
 def _refusal(
-    refused: _Refused, request: web.Request, endpoint: Endpoint, story: dict[str, str]
+    refused: Refused, request: web.Request, endpoint: Endpoint, story: dict[str, str]
 ) -> tuple[str, web.Response]:
     """What to log, if anything, and the answer. Whom we turn away too often we turn away without a word in the log.
 
     Nothing is refused that would not be otherwise: a report that carries its credentials is never one too many.
     """
     if refused.status != HTTPStatus.SERVICE_UNAVAILABLE:
-        story["caller"] = endpoint.callers.name_of(*_came_from(request))
+        story["caller"] = endpoint.callers.name_of(*came_from(request))
         beyond = endpoint.refusals.add(endpoint.clock(), story["caller"], f"account {story['account']}")
         if beyond:
             told = f"more than {endpoint.refusals.most} refusals within a minute"
-            refused = _Refused(429, told, retry_after_s=WINDOW_S, closes=True)
+            refused = Refused(429, told, retry_after_s=WINDOW_S, closes=True)
         if beyond > 1:
             return "", _answer(refused)
     story["detail"] = refused.why
     return "webhook.refused", _answer(refused)
 
 
-def _answer(refused: _Refused) -> web.Response:
+def _answer(refused: Refused) -> web.Response:
     answer = web.json_response({"error": refused.why}, status=refused.status, headers=refused.headers)
     if refused.closes:
         answer.force_close()
