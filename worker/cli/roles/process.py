@@ -1,13 +1,9 @@
 """One process and what its roles share: settings, topology, sessions, sockets, and the order in which it all stops."""
 
 import asyncio
-import os
-import signal
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -23,52 +19,18 @@ from worker.broker.session import SetUp
 from worker.broker.topology import Topology, topology_of
 from worker.broker.users import part_of, users_of
 from worker.cli.listening import not_listening
+from worker.cli.roles.memory import outgrows
+from worker.cli.roles.stopping import Stopping
 from worker.clients.ledger.ledger import Ledger, open_ledger
 from worker.clients.vapi import BY_OURSELVES, VapiClient, vapi_session
 from worker.ingress.connections import Connections, listening
 from worker.operate import tracing
 from worker.operate.probes import admin_application
-from worker.operate.telemetry import MEMORY_MAX_BYTES, logger
+from worker.operate.telemetry import logger
 from worker.settings import Account, Settings, SettingsError
 
 CONSUMER_PUBLISH_S: Final = 10.0
-MEMORY_LOOK_S: Final = 2.0
 Check = Callable[[], Awaitable[bool]]
-
-
-class Stopping:
-    """When to stop, by SIGTERM or SIGINT, and how many seconds of the grace are left then."""
-
-    def __init__(self, grace_s: float) -> None:
-        self._grace_s = grace_s
-        self._event = asyncio.Event()
-        self._since = 0.0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop)
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether it was asked for."""
-        return self._event.is_set()
-
-    async def wait(self) -> None:
-        """Wait until it is asked for."""
-        await self._event.wait()
-
-    def left_s(self) -> float:
-        """The seconds left to finish in."""
-        return max(0.0, self._since + self._grace_s - time.monotonic()) if self.is_wanted else self._grace_s
-
-    def ask(self) -> None:
-        """Ask for it; again is the same."""
-        if not self.is_wanted:
-            self._since = time.monotonic()
-            self._event.set()
-
-    def _stop(self) -> None:
-        if self.is_wanted:
-            os._exit(128 + signal.SIGTERM)
-        self.ask()
 
 
 class Process:
@@ -183,15 +145,9 @@ class Process:
 
     async def watch_memory(self) -> None:
         """Stop in order once the process is larger than it may be: better than to be ended in the midst of calls."""
-        allowed = self.settings.memory_max_bytes
-        MEMORY_MAX_BYTES.set(allowed)
-        if not allowed:
-            return
-        while (used := _resident_bytes()) <= allowed:  # noqa: ASYNC110  # nobody tells when memory was taken
-            await asyncio.sleep(MEMORY_LOOK_S)
-        logger().warning("role.outgrown", used_bytes=used, allowed_bytes=allowed)
-        self.has_outgrown = True
-        self.stopping.ask()
+        if await outgrows(self.settings.memory_max_bytes):
+            self.has_outgrown = True
+            self.stopping.ask()
 
     async def ledger(self) -> Ledger:
         """The ledger: one for all roles of the process. Raises `SettingsError` for what no waiting mends."""
@@ -235,14 +191,6 @@ def _failure_of(task: asyncio.Task[None]) -> BaseException | None:
         return task.exception()
     except asyncio.CancelledError as error:
         return None if task.cancelling() else error
-
-
-def _resident_bytes() -> int:
-    """The memory that the process has in use; 0 where the system does not tell (it is Linux that does)."""
-    try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _async(check: Callable[[], bool]) -> Check:
