@@ -17,7 +17,7 @@ import orjson
 from yarl import URL
 
 from worker.broker.export import access
-from worker.broker.live import management_of
+from worker.broker.management import management_of
 from worker.broker.topology import topology_of
 from worker.broker.users import users_of
 from worker.clients.tls import context_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from yarl import URL
 
 from worker.broker.export import access, definitions
-from worker.broker.live import vhost_of
+from worker.broker.management import vhost_of
 from worker.broker.topology import topology_of
 from worker.broker.users import handler_role, users_of
 from worker.settings import Settings, SettingsError, load, with_queue

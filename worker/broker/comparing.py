@@ -3,6 +3,7 @@
 import asyncio
 
 from worker.broker import declare, live
+from worker.broker.management import MEND, ManagementUnavailable
 from worker.broker.reach import reached
 from worker.broker.topology import topology_of
 from worker.settings import Settings
@@ -17,10 +18,10 @@ async def compared(settings: Settings, *, within_s: float | None = None) -> live
     try:
         async with asyncio.timeout(within_s):
             return await live.compare(topology, settings)
-    except live.ManagementUnavailable as error:
+    except ManagementUnavailable as error:
         why, mend = str(error), error.mend
     except TimeoutError:
-        why, mend = f"no answer within {within_s:g} s", live.MEND
+        why, mend = f"no answer within {within_s:g} s", MEND
     not_compared = [f"bindings and policies, for lack of the management API ({why})"]
     async with reached(settings.amqp_url) as connection:
         return live.Comparison(await declare.compare(connection, topology), not_compared, mend)

@@ -1,50 +1,13 @@
-"""Compare the topology with the live broker, through the HTTP API of RabbitMQ's management plugin.
+"""How the topology and the live broker differ: a policy can undo what a queue's arguments promise."""
 
-AMQP can neither list bindings nor tell of policies, and a policy can undo what a queue's arguments promise.
-Source: https://www.rabbitmq.com/docs/http-api-reference
-"""
-
-import asyncio
-import ssl
-import time
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
-from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-import aiohttp
 import msgspec
-from yarl import URL
 
+from worker.broker.management import MEND_STATISTICS, Live, LiveExchange, LiveQueue, look
 from worker.broker.topology import Binding, Exchange, Queue, Topology
-from worker.clients.tls import context_of
-from worker.operate.words import in_words
 from worker.settings import Settings
-from worker.settings.tls import NAMES, tls_files_of
-
-T = TypeVar("T")
-HTTP_S: Final = 4.0
-CONNECT_S: Final = 3.0
-STATISTICS_S: Final = 15.0
-"""A queue tells its effective policy every 5 s, and the plugin asks every 5 s: a new queue has none for up to 10 s."""
-POLL_S: Final = 0.25
-PORTS: Final = {"amqp": ("http", 15672), "amqps": ("https", 15671)}
-QUEUE_COLUMNS: Final = "name,type,durable,auto_delete,arguments,policy,operator_policy,effective_policy_definition"
-
-
-MEND: Final = (
-    "enable it by `rabbitmq-plugins enable rabbitmq_management`, or say with AFTERCALL_AMQP_MANAGEMENT_URL where it is"
-)
-MEND_USER: Final = "give the user the tag: rabbitmqctl set_user_tags <user> management"
-MEND_STATISTICS: Final = "take management_agent.disable_metrics_collector out of rabbitmq.conf"
-
-
-class ManagementUnavailable(Exception):
-    """The management API cannot be reached, refuses the user, or is something else; the text says which and where."""
-
-    def __init__(self, text: str, mend: str = MEND) -> None:
-        super().__init__(text)
-        self.mend = mend
 
 
 class Comparison(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -55,81 +18,13 @@ class Comparison(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     mend: str = ""
 
 
-class LiveExchange(msgspec.Struct, frozen=True):
-    """An exchange as the management API tells it."""
-
-    name: str
-    type: str
-    durable: bool = True
-    auto_delete: bool = False
-    internal: bool = False
-    arguments: Any = None
-
-
-class LiveQueue(msgspec.Struct, frozen=True):
-    """A queue as the management API tells it; the effective policy is None until statistics have come in."""
-
-    name: str
-    type: str = "classic"
-    durable: bool = True
-    auto_delete: bool = False
-    arguments: Any = None
-    policy: str | None = None
-    operator_policy: str | None = None
-    effective_policy_definition: Any = None
-
-
-class LiveBinding(msgspec.Struct, frozen=True):
-    """A binding as the management API tells it."""
-
-    source: str
-    destination: str
-    destination_type: str
-    routing_key: str
-
-
-class Live(msgspec.Struct, frozen=True):
-    """What there is in the virtual host."""
-
-    exchanges: Mapping[str, LiveExchange]
-    queues: Mapping[str, LiveQueue]
-    bindings: frozenset[Binding]
-
-
 async def compare(topology: Topology, settings: Settings) -> Comparison:
     """How the live broker differs from `topology`. Changes nothing; a policy newer than 10 s may be overlooked.
 
     Raises `ManagementUnavailable`.
     """
-    url, vhost = management_of(settings)
-    try:
-        async with _session(url, context_of(tls_files_of(str(url)))) as session:
-            live, unknown = await _read(session, quote(vhost, safe=""), topology)
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise ManagementUnavailable(f"at {url.host}:{url.port}: {in_words(error)}") from error
+    live, unknown = await look(topology, settings)
     return Comparison(list(differences(topology, live)), unknown, MEND_STATISTICS if unknown else "")
-
-
-def management_of(settings: Settings) -> tuple[URL, str]:
-    """The root of the management API, user and password within, and the name of the virtual host.
-
-    `AFTERCALL_AMQP_MANAGEMENT_URL`, else the host of the first AMQP URL at the plugin's own port; the user of the AMQP
-    URL serves both. Over TLS where AMQP is, since the password goes along, and with the files that are named there.
-    """
-    amqp = URL(settings.amqp_url.each()[0])
-    scheme, port = PORTS.get(amqp.scheme, PORTS["amqp"])
-    files = {name: amqp.query[name] for name in NAMES if name in amqp.query}
-    url = URL.build(scheme=scheme, host=amqp.host or "127.0.0.1", port=port, query=files)
-    if settings.amqp_management_url:
-        url = URL(settings.amqp_management_url.reveal())
-    if url.user is None:
-        url = url.with_user(amqp.user or "guest").with_password(amqp.password or "guest")
-    return url, vhost_of(amqp)
-
-
-def vhost_of(url: URL) -> str:
-    """The virtual host an AMQP URL names; `/` if none (https://www.rabbitmq.com/docs/uri-spec)."""
-    return url.path[1:].replace("%2F", "/") or "/"
 
 
 def differences(topology: Topology, live: Live) -> Iterator[str]:
@@ -233,58 +128,3 @@ def _name(binding: Binding) -> str:
 def _mapping(value: Any) -> dict[str, Any]:
     """An object of the API, which writes an empty one as a list at times."""
     return value if isinstance(value, dict) else {}
-
-
-def _session(url: URL, context: ssl.SSLContext) -> aiohttp.ClientSession:
-    login = aiohttp.encode_basic_auth(url.user or "", url.password or "")
-    return aiohttp.ClientSession(
-        url.with_user(None).with_query(None).joinpath("api/"),
-        connector=aiohttp.TCPConnector(ssl=context),
-        headers={"Authorization": login},
-        timeout=aiohttp.ClientTimeout(total=HTTP_S, sock_connect=CONNECT_S),
-    )
-
-
-async def _read(session: aiohttp.ClientSession, vhost: str, topology: Topology) -> tuple[Live, list[str]]:
-    exchanges = await _get(session, f"exchanges/{vhost}", list[LiveExchange])
-    bindings = await _get(session, f"bindings/{vhost}", list[LiveBinding])
-    queues, unknown = await _queues(session, vhost, {queue.name for queue in topology.queues})
-    live = Live(
-        {exchange.name: exchange for exchange in exchanges},
-        queues,
-        frozenset(Binding(b.source, b.destination, b.routing_key) for b in bindings if b.destination_type == "queue"),
-    )
-    return live, unknown
-
-
-async def _queues(session: aiohttp.ClientSession, vhost: str, ours: set[str]) -> tuple[dict[str, LiveQueue], list[str]]:
-    """All queues, as soon as the effective policies of ours are known, and a sentence if they stay unknown."""
-    deadline = time.monotonic() + STATISTICS_S
-    without = await _has_no_policies(session, vhost)
-    while True:
-        listed = await _get(session, f"queues/{vhost}?columns={QUEUE_COLUMNS}", list[LiveQueue])
-        unknown = [each.name for each in listed if each.name in ours and each.effective_policy_definition is None]
-        if without or not unknown or time.monotonic() > deadline:
-            break
-        await asyncio.sleep(POLL_S)
-    queues = {queue.name: queue for queue in listed}
-    if without or not unknown:
-        return queues, []
-    return queues, [f"the policies of {', '.join(sorted(unknown))}: RabbitMQ has no statistics of them"]
-
-
-async def _has_no_policies(session: aiohttp.ClientSession, vhost: str) -> bool:
-    """Whether the virtual host surely has no policy, as far as the user may know."""
-    for kind in ("policies", "operator-policies"):
-        async with session.get(f"{kind}/{vhost}") as response:
-            if response.status != HTTPStatus.OK or await response.json() != []:
-                return False
-    return True
-
-
-async def _get(session: aiohttp.ClientSession, path: str, type_: type[T]) -> T:
-    async with session.get(path) as response:
-        if response.status in (401, 403):
-            raise ManagementUnavailable(f"{response.url.origin()} refuses the user", MEND_USER)
-        response.raise_for_status()
-        return msgspec.json.decode(await response.read(), type=type_)

@@ -12,7 +12,7 @@ from yarl import URL
 
 from worker.broker.asyncapi.channels import AMQP, event_channels, queue_channels, way_channels
 from worker.broker.asyncapi.messages import Json, messages, schemas
-from worker.broker.live import vhost_of
+from worker.broker.management import vhost_of
 from worker.broker.topology import Topology
 from worker.settings import Settings
 

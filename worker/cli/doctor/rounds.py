@@ -13,10 +13,10 @@ from aiormq.exceptions import AMQPError
 from yarl import URL
 
 from consumers.messages import UNROUTED
-from worker.broker import live
 from worker.broker.comparing import compared
 from worker.broker.counts import Count, counts
 from worker.broker.dial import dial, where
+from worker.broker.management import vhost_of
 from worker.broker.reach import BrokerAway, reached
 from worker.broker.rights import DECLARE, refused_rights
 from worker.broker.session import explain
@@ -179,7 +179,7 @@ async def _rights(connection: AbstractConnection, settings: Settings) -> Finding
     role = next((user for user in users_of(topology).values() if user.name == name), None)
     refused = await refused_rights(connection, topology, role)
     may_lack = [DECLARE] if settings.topology == "check" else []
-    return of_rights(refused, user=name, vhost=live.vhost_of(amqp), may_lack=may_lack, role=role.role if role else "")
+    return of_rights(refused, user=name, vhost=vhost_of(amqp), may_lack=may_lack, role=role.role if role else "")
 
 
 async def _topology(settings: Settings) -> list[Finding]:

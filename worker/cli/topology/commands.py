@@ -11,10 +11,11 @@ import orjson
 from cyclopts import App, Parameter
 from yarl import URL
 
-from worker.broker import declare, live
+from worker.broker import declare
 from worker.broker.asyncapi import asyncapi
 from worker.broker.comparing import compared
 from worker.broker.export import access, definitions
+from worker.broker.management import vhost_of
 from worker.broker.operator import as_yaml, topology_resources, user_resources
 from worker.broker.reach import reached
 from worker.broker.topology import Exchange, Queue, Topology, topology_of
@@ -132,7 +133,7 @@ async def export(
     """
     settings = load(os.environ)
     topology = topology_of(settings)
-    vhost = live.vhost_of(URL(settings.amqp_url.each()[0]))
+    vhost = vhost_of(URL(settings.amqp_url.each()[0]))
     given = passwords_in(passwords)
     chosen = chosen_users(topology, users, given)
     if format_ == "operator":
