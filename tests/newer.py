@@ -6,6 +6,7 @@ The release's /usr lies over the system's in a mount namespace of the process al
 left when it ends, and all other paths are the same inside and outside.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -54,8 +55,18 @@ class Release:
         return subprocess.run([*enter, *command], cwd=ROOT, env=environment, check=False).returncode
 
     def prepare(self) -> None:
-        """Fetch, unpack and install what is missing. Raises `NotDebianError` and `subprocess.CalledProcessError`."""
+        """Fetch, unpack and install what is missing, one after the other if two ask for it.
+
+        Raises `NotDebianError` and `subprocess.CalledProcessError`.
+        """
         subprocess.run(["unshare", "--mount", "true"], check=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._unpack()
+            self._install()
+
+    def _unpack(self) -> None:
         packages = self._folder / "packages"
         if not packages.exists() or packages.read_text() != " ".join(PACKAGES):
             unpack(self.name, self._folder / "new", *FETCH, *PACKAGES)
@@ -63,6 +74,8 @@ class Release:
             (self._folder / "new" / "usr").rename(self._folder / "usr")
             shutil.rmtree(self._folder / "new")
             packages.write_text(" ".join(PACKAGES))
+
+    def _install(self) -> None:
         installed = self._environment / "installed"
         if not installed.exists() or installed.stat().st_mtime < LOCK.stat().st_mtime:
             self._must("/usr/bin/python3", "-m", "venv", "--clear", str(self._environment))
