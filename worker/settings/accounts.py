@@ -4,9 +4,8 @@ from typing import Any, Final
 
 from msgspec.structs import fields
 
-from worker.settings.bindings import NAME
-from worker.settings.fields import ACCOUNTS, DEFAULT_ACCOUNT, PREFIX, Account, HmacPlan, key_of
-from worker.settings.values import FIELDS, into, nearest
+from worker.settings.fields import ACCOUNTS, DEFAULT_ACCOUNT, NAME, PREFIX, Account, HmacPlan, key_of
+from worker.settings.values import FIELDS, nearest, put
 
 ACCOUNT_FIELDS: Final = (
     *("VAPI_API_KEY", "VAPI_BASE_URL", "VAPI_RATE", "WEBHOOK_SECRETS", "WEBHOOK_AUTH", "ARCHIVE_KEEP_S", "CRM_TOKEN"),
@@ -44,7 +43,7 @@ def accounts_of(plain: dict[str, Any], groups: dict[str, dict[str, Any]], proble
             if known is None:
                 problems.append(f"{key_of(name, field)} is not a setting{nearest(PREFIX + field)}")
             else:
-                into(inherited, known, key_of(name, field), value, problems)
+                put(inherited, known, key_of(name, field), value, problems)
         accounts.append(_account(name, inherited))
     return tuple(accounts)
 

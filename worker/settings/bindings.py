@@ -1,11 +1,10 @@
-"""The tables `[subscribers.<name>]`: which events a subscriber's queue gets."""
+"""The tables `[subscribers.<name>]`: which queues there are besides our own, and which events each gets."""
 
 import re
 from typing import Any, Final
 
-from worker.settings.fields import EVERY_CALL, SUBSCRIBERS
+from worker.settings.fields import EVERY_CALL, NAME, SUBSCRIBERS
 
-NAME: Final = re.compile(r"[a-z0-9-]{1,40}")
 RESERVED: Final = {*SUBSCRIBERS, "enrich", "retry", "dead", "requeue", "unrouted", "webhook"}
 NAME_TAKEN: Final = "the name is taken, or not 1 to 40 of a-z, 0-9 and -"
 BINDING: Final = re.compile(r"(call|#|\*)(\.([A-Za-z0-9_-]+|#|\*))*")

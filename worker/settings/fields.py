@@ -1,5 +1,6 @@
 """Every setting: its key, default and meaning. The README's table is written from here."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ Auth = Literal["bearer", "hmac"]
 
 SUBSCRIBERS = ("ledger", "postcall", "crm", "forward", "alerts")
 DEFAULT_ACCOUNT = "default"
+NAME = re.compile(r"[a-z0-9-]{1,40}")
+"""What an account or a subscriber may be called."""
 EVERY_CALL = ("call.enriched.#", "call.amended.#")
 """What a subscriber is bound to unless it asks for something else."""
 

@@ -14,7 +14,7 @@ from worker.settings.checks import check
 from worker.settings.fields import ACCOUNTS, EVERY_CALL, PREFIX, SECTIONS, Settings, key_of
 from worker.settings.secret import Secret
 from worker.settings.sections import File, take_sections
-from worker.settings.values import FIELDS, FROM_KUBERNETES, into, nearest
+from worker.settings.values import FIELDS, FROM_KUBERNETES, nearest, put
 
 # Kubernetes injects these for every Service in the namespace unless `enableServiceLinks` is false.
 SERVICE_LINK: Final = re.compile(r"AFTERCALL_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_\w+)")
@@ -141,7 +141,7 @@ def _convert(given: dict[str, Any], problems: list[str]) -> dict[str, Any]:
         if (field := FIELDS.get(key)) is None:
             problems.append(f"{key} is not a setting{_why_not(key, value)}")
         else:
-            into(values, field, key, value, problems)
+            put(values, field, key, value, problems)
     return values
 
 

@@ -19,7 +19,7 @@ FROM_KUBERNETES: Final = (
 )
 
 
-def into(values: dict[str, Any], field: FieldInfo, key: str, value: Any, problems: list[str]) -> None:
+def put(values: dict[str, Any], field: FieldInfo, key: str, value: Any, problems: list[str]) -> None:
     """Put the value of `key` among the `values`, or say among the `problems` what is wrong with it."""
     try:
         values[field.name] = _typed(field, value)
