@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from consumers.ended_reasons import RULES
-from worker.broker.live import differences
+from worker.broker.differences import differences
 from worker.broker.management import Live, LiveExchange, LiveQueue, management_of
 from worker.broker.topology import Binding, Exchange, Queue, Topology, dead_queue, topology_of
 from worker.settings import Settings, SettingsError, load

@@ -38,7 +38,7 @@ CONNECT_S: Final = 5.0
 SET_UP_S: Final = 30.0
 CLOSE_S: Final = 2.0
 PAUSE_MIN_S: Final = 0.2
-PAUSE_MAX_S: Final = 5.0  # one connection a process: a refused one costs a broker next to nothing
+PAUSE_MAX_S: Final = 5.0
 HEALTHY_S: Final = 30.0
 
 TLS_MEND: Final = "AFTERCALL_AMQP_URL: port, host, ?cafile=, &certfile= and &keyfile="
