@@ -5,6 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -38,7 +39,7 @@ async def demo(*, keep: Flag = False) -> int:
     """
     console = Console()
     try:
-        async with running(os.environ, lambda line: console.print(line, style="dim")) as started:
+        async with running(os.environ, partial(console.print, style="dim", soft_wrap=True)) as started:
             await _watch(started, console)
             account = await started.account()
             console.print(_summary(account))

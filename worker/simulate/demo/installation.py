@@ -74,7 +74,7 @@ async def running(environ: Mapping[str, str], tell: Callable[[str], None]) -> As
         looking = asyncio.create_task(demo.look_on(), name="look on")
         stack.callback(looking.cancel)
         await demo.looks_on.wait()
-        tell(f"Calls begin to end at the simulated Vapi, with --faults {FAULTS} …")
+        tell(f"Calls begin to end, and things go wrong as with `aftercall simulate --faults {FAULTS}` …")
         await _start_vapi(stack, settings, environment, places)
         await _send_broken(settings)
         yield demo
