@@ -21,6 +21,7 @@ def unpack(release: str, into: Path, *command: str) -> None:
     packages = into / "packages"
     for folder in ("lists/partial", "archives/partial"):
         (packages / folder).mkdir(parents=True, exist_ok=True)
+    (packages / "status").touch()
     (packages / "sources.list").write_text(f"deb [signed-by={KEYRING}] {archive} {release} main\n")
     _apt_get(packages, "update")
     _apt_get(packages, *command)
@@ -44,7 +45,7 @@ def _apt_get(packages: Path, *command: str) -> None:
         "Dir::Etc::sourceparts": "-",
         "Dir::State": packages,
         "Dir::State::lists": packages / "lists",
-        "Dir::State::status": "/dev/null",
+        "Dir::State::status": packages / "status",  # apt locks the folder it is in
         "Dir::Cache": packages,
         "Acquire::Languages": "none",
         "Acquire::Check-Valid-Until": "false",  # a mirror may lag behind; what it holds is still signed
