@@ -81,7 +81,8 @@ async def test_while_the_api_is_down_deadlines_hold_for_calls_that_wait_in_the_q
     await enricher.wait_for_line("breaker.opened")
     await post_all(installation, [ending(vapi, ago_s=60) for _ in range(5)] + [ending(vapi) for _ in range(5)])
 
-    incomplete = await installation.take("calls.postcall", 11)
+    async with asyncio.timeout(30):
+        incomplete = await installation.take("calls.postcall", 11)
 
     assert {message.correlation_id for message in incomplete} == vapi.calls.keys()
     assert {json.loads(message.body)["missing"][0] for message in incomplete} == {"api"}

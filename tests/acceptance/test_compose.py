@@ -17,7 +17,7 @@ from yarl import URL
 
 from tests.acceptance.conftest import KEY, SECRET, Vapi, report, sample
 from tests.composed import HERE, SERVICES, Mounted, make_secrets
-from tests.processes import AFTERCALL, RunningProcess
+from tests.processes import AFTERCALL, PATIENCE_S, RunningProcess
 from worker.simulate.rabbitmq import PrivateNode, free_ports
 
 ROLES = ("endpoint", "enricher", "ledger", "postcall", "tail")
@@ -98,7 +98,7 @@ def composed(
 
 
 async def is_refused(url: str, deed: Callable[[AbstractChannel], Awaitable[object]]) -> bool:
-    async with asyncio.timeout(10), await aio_pika.connect(url) as connection:
+    async with asyncio.timeout(PATIENCE_S), await aio_pika.connect(url) as connection:
         try:
             await deed(await connection.channel())
         except ChannelAccessRefused:

@@ -212,7 +212,7 @@ async def test_a_plain_handler_that_hangs_holds_up_no_end_and_loses_no_call(
     await publish(installation.amqp_url, [emitted("one")])
     await noted(notes, 1)
 
-    assert await process.terminate() == 0
+    assert await process.terminate(within_s=30) == 0
 
     assert await eventually(lambda: installation.depth("calls.billing")) == 1
 
@@ -224,7 +224,7 @@ async def test_a_handler_that_cannot_be_cancelled_holds_up_no_end_and_loses_no_c
     await publish(installation.amqp_url, [emitted("one")])
     await noted(notes, 1)
 
-    assert await process.terminate() == 0
+    assert await process.terminate(within_s=30) == 0
 
     assert "ignored one" in await noted(notes, 2)
     assert await eventually(lambda: installation.depth("calls.billing")) == 1

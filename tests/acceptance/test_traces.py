@@ -202,7 +202,8 @@ async def test_a_collector_that_is_away_delays_no_call_and_is_told_of_once(
     roles = await both_roles(installation, AFTERCALL_SUBSCRIBERS="postcall", **collector.environment)
     for count in range(1, 4):
         await post(installation)
-        await installation.take("calls.postcall")
+        async with asyncio.timeout(30):
+            await installation.take("calls.postcall")
         await eventually(lambda count=count: collector.requests >= 2 * count)
     for role in roles:
         await role.wait_for_line("tracing.failing")

@@ -187,7 +187,7 @@ async def test_25_a_delivery_held_longer_than_the_broker_allows_comes_again_unsp
     enricher = await started(start_process, environment)
     vapi.trouble = Trouble(latency_s=6)
     (call,) = await vapi.end_calls(1)
-    await enricher.wait_for_line("consumer of calls.enrich.default.*broker.lost", 30)
+    await enricher.wait_for_line("consumer of calls.enrich.default.*broker.lost")
     vapi.trouble = Trouble()
 
     (enriched,) = await eventually(lambda: take_all(impatient.url, "calls.postcall"))

@@ -10,8 +10,8 @@ from typing import Any
 
 from consumers.messages import Message
 from tests.processes import PATIENCE_S
-from worker.ingress.admission import Endpoint
 from worker.ingress.connections import Connections, listening
+from worker.ingress.endpoint import Endpoint
 from worker.ingress.signature import checker
 from worker.ingress.spool.keeper import Accepted
 from worker.ingress.webhook import application

@@ -10,7 +10,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 
 from consumers.messages import Message
-from tests.processes import eventually
+from tests.processes import PATIENCE_S, eventually
 from worker.broker.publisher import Publisher, PublishFailed
 from worker.settings import Secret
 
@@ -29,7 +29,7 @@ async def publishing(url: str, **changes: Any) -> AsyncIterator[Publisher]:
     publisher = Publisher(Secret(url), **defaults | changes)
     session = asyncio.create_task(publisher.session.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await publisher.session.ready.wait()
         yield publisher
         assert not session.done()

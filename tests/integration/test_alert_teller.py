@@ -16,7 +16,7 @@ from consumers.alerts.sightings import sightings_of
 from consumers.outcomes import DatabaseAway
 from tests.processes import eventually
 from tests.unit.alerts import AT, alerts, failed, rule
-from worker.cli.roles.alerts.teller import LOG, Teller
+from worker.cli.roles.subscribers.alerts.teller import LOG, Teller
 from worker.clients.ledger.alert_book import AlertBook, open_alert_book
 from worker.clients.notify import Notifier, labels_of
 from worker.operate.telemetry import ALERT_MESSAGES, ALERTS, ALERTS_OPEN

@@ -99,7 +99,7 @@ async def test_a_connection_found_dead_while_somebody_asks_whether_it_consumes_c
             return not consumer.session.ready.is_set()
 
         proxy.stall()
-        await eventually(ends)  # (1 + 1) * 3 s, and each look takes two
+        await eventually(ends, within_s=20)  # (1 + 1) * 3 s, and each look takes two
         proxy.resume()
         await eventually(consumer.is_consumed)
 
@@ -215,7 +215,7 @@ async def test_a_broker_that_says_nothing_when_an_outage_ends_is_given_up_at_onc
             await away.is_looked_at.wait()
             proxy.stall()
             away.end()
-            await eventually(lambda: [line for line in logs if line["event"] == "broker.lost"])
+            await eventually(lambda: [line for line in logs if line["event"] == "broker.lost"], within_s=20)
             proxy.resume()
             await eventually(consumer.is_consumed)
             await put(amqp_url, b"in")

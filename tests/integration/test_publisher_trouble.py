@@ -176,6 +176,6 @@ async def test_a_memory_alarm_is_a_failure_within_the_timeout_and_over_when_it_c
                 await asyncio.wait_for(publisher.unblocked(), 0.2)
         finally:
             await node.ctl("set_vm_memory_high_watermark", "0.4")
-        await asyncio.wait_for(publisher.unblocked(), 10)
+        await asyncio.wait_for(publisher.unblocked(), 30)
         await eventually(lambda: succeeds(publisher, to(name, b"after")))
         assert b"after" in await bodies_on(node, name)

@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from structlog.testing import capture_logs
 from yarl import URL
 
-from tests.processes import eventually
+from tests.processes import PATIENCE_S, eventually
 from worker.broker.session import Session
 from worker.settings import Secret
 from worker.simulate.rabbitmq import PrivateNode
@@ -43,7 +43,7 @@ async def session(url: str) -> AsyncIterator[Session]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def told_of(url: str, harm: Harm) -> str:
+async def told_of(url: str, harm: Harm, within_s: float = PATIENCE_S) -> str:
     """What `broker.lost` says of a session that was harmed."""
 
     def losses() -> list[MutableMapping[str, Any]]:
@@ -52,7 +52,7 @@ async def told_of(url: str, harm: Harm) -> str:
     with capture_logs() as logs:
         async with session(url) as one:
             await harm(one)
-            (line,) = await eventually(losses)
+            (line,) = await eventually(losses, within_s)
     return str(line["detail"])
 
 
@@ -86,7 +86,7 @@ async def test_missed_heartbeats_are_told(amqp_url: str, proxy: TcpProxy) -> Non
 
     url = str(URL(proxy.through(amqp_url)) % {"heartbeat": "1"})
 
-    assert await told_of(url, stall) == "the broker's heartbeats stayed away"
+    assert await told_of(url, stall, within_s=20) == "the broker's heartbeats stayed away"
 
 
 async def test_a_wire_that_is_cut_is_told(amqp_url: str, proxy: TcpProxy) -> None:

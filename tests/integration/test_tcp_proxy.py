@@ -133,6 +133,6 @@ async def test_amqp_goes_through_and_notices_a_cut(amqp_url: str) -> None:
         connection = await aio_pika.connect(proxy.through(amqp_url))
         channel = await connection.channel()
         proxy.cut()
-        await asyncio.wait_for(channel.closed(), 5)
+        await asyncio.wait_for(channel.closed(), 30)
         assert channel.is_closed
         await connection.close()

@@ -12,8 +12,8 @@ from yarl import URL
 
 from tests.integration.consumers import take
 from worker.broker import declare
+from worker.broker.differences import compare
 from worker.broker.export import definitions
-from worker.broker.live import compare
 from worker.broker.topology import Topology
 from worker.cli.exit_codes import DONE, FOUND, Unreachable
 from worker.cli.topology import commands as command

@@ -13,6 +13,7 @@ from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelAccessRefused, ProbableAuthenticationError
 from yarl import URL
 
+from tests.processes import PATIENCE_S
 from worker.broker import declare
 from worker.broker.export import access
 from worker.broker.rights import refused_rights
@@ -72,7 +73,7 @@ class Installed:
         return str(self._url.with_user(f"aftercall-{role}").with_password(password))
 
     async def is_refused(self, role: str, deed: Deed) -> bool:
-        async with asyncio.timeout(10), self.as_(role) as channel:
+        async with asyncio.timeout(PATIENCE_S), self.as_(role) as channel:
             try:
                 await deed(channel)
             except ChannelAccessRefused:

@@ -15,11 +15,11 @@ import aiohttp
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from aiohttp import web
 
-from tests.processes import eventually
+from tests.processes import PATIENCE_S, eventually
 from worker.broker import declare
 from worker.broker.publisher import Publisher
 from worker.broker.topology import topology_of
-from worker.ingress.admission import Endpoint
+from worker.ingress.endpoint import Endpoint
 from worker.ingress.signature import checker
 from worker.ingress.spool.drain import Drain
 from worker.ingress.spool.keeper import Gate, Keeper
@@ -70,7 +70,7 @@ class Served:
             for part in parts:
                 writer.write(part)
                 await writer.drain()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 return await reader.readuntil(b"\r\n\r\n")
         finally:
             writer.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.cli.roles.finishing import AllHang, Finishing
+from worker.cli.roles.subscribers.finishing import AllHang, Finishing
 from worker.operate.threads import Threads
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.alerts import alerts, rule
-from worker.cli.roles.alerts.needs import lack_of_alerts
+from worker.cli.roles.subscribers.alerts.needs import lack_of_alerts
 from worker.clients.notify import KEY, Notifier, labels_of, urls_of
 from worker.settings import Secret, Settings
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 from structlog.testing import capture_logs
 
-from worker.cli.roles.process import Process
+from worker.cli.running.process import Process
 from worker.settings import load
 
 
