@@ -1,5 +1,6 @@
 """The command `aftercall`, and the one place that knows how its parts are put together."""
 
+import gc
 import logging
 import os
 import sys
@@ -36,6 +37,8 @@ COMMANDS: Final = {
     "doctor": "worker.cli.doctor.commands:doctor",
     "config": "worker.cli.config:config",
 }
+GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""How many objects are made between two looks of the garbage collector: imports and calls make many, and few cycles."""
 
 
 def command_line(*, is_complete: bool) -> App:
@@ -60,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; the exit code."""
+    gc.set_threshold(*GC_THRESHOLDS)
     # We tell of every failure of the broker ourselves, with the mend; these would add stack traces.
     warnings.filterwarnings("ignore", message="coroutine 'Connection.close' was never awaited")  # aio_pika's own
     for library in ("aiormq", "aio_pika"):

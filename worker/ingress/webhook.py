@@ -26,8 +26,9 @@ from consumers.messages import (
 from consumers.notifications import write_notification
 from consumers.settling import note, story_of
 from consumers.timestamps import iso
-from worker.ingress.admission import Endpoint, Refused, authenticated, came_from
+from worker.ingress.admission import authenticated, came_from
 from worker.ingress.callers import WINDOW_S
+from worker.ingress.endpoint import Endpoint, Refused
 from worker.ingress.message_types import EXPECT_AN_ANSWER, KNOWN
 from worker.ingress.spool.keeper import Accepted
 from worker.ingress.spool.writer import SpoolFailed

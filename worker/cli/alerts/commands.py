@@ -20,7 +20,7 @@ from worker.cli.arguments import moment_of
 from worker.cli.calls.reading import reading
 from worker.cli.exit_codes import DONE, UNREACHABLE, WrongArguments
 from worker.cli.output import Format, print_rows, say
-from worker.cli.roles.alerts.needs import lack_of_alerts
+from worker.cli.roles.subscribers.alerts.needs import lack_of_alerts
 from worker.clients.notify import KEY, Notifier, NotTold, labels_of
 from worker.settings import SettingsError, load
 

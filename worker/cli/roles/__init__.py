@@ -1,1 +1,1 @@
-"""What a process of Aftercall does: each role in a file of its own, and what starts, serves and ends them."""
+"""What a process does: the endpoint, the enricher, the subscribers and the sweep."""

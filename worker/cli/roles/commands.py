@@ -11,9 +11,9 @@ from cyclopts import Parameter
 from worker.broker.users import handler_role
 from worker.cli.exit_codes import WrongArguments
 from worker.cli.output import say
-from worker.cli.roles.alerts.needs import lack_of_alerts
-from worker.cli.roles.serving import Start, run
-from worker.cli.roles.subscriber import start_own
+from worker.cli.roles.subscribers.alerts.needs import lack_of_alerts
+from worker.cli.roles.subscribers.subscriber import start_own
+from worker.cli.running.serving import Start, run
 from worker.settings import Settings, SettingsError, load, require, with_queue
 from worker.settings.fields import SUBSCRIBERS
 
@@ -23,11 +23,11 @@ NO_CRM: Final = "no account has a token for HubSpot: set AFTERCALL_CRM_TOKEN, or
 NO_TARGET: Final = 'aftercall.toml names no target: add a table [forward.<name>] with its url = "https://…"'
 CONSUMERS: Final[Mapping[str, str]] = {
     "enrich": "worker.cli.roles.enricher:start_enricher",
-    "ledger": "worker.cli.roles.ledger:start_ledger",
-    "alerts": "worker.cli.roles.alerts.consumer:start_alerts",
-    "crm": "worker.cli.roles.crm:start_crm",
-    "postcall": "worker.cli.roles.postcall:start_postcall",
-    "forward": "worker.cli.roles.forward:start_forward",
+    "ledger": "worker.cli.roles.subscribers.ledger:start_ledger",
+    "alerts": "worker.cli.roles.subscribers.alerts.consumer:start_alerts",
+    "crm": "worker.cli.roles.subscribers.crm:start_crm",
+    "postcall": "worker.cli.roles.subscribers.postcall:start_postcall",
+    "forward": "worker.cli.roles.subscribers.forward:start_forward",
 }
 NEEDS: Final[Mapping[str, Callable[[Settings], str | None]]] = {
     "alerts": lack_of_alerts,

@@ -8,10 +8,10 @@ from typing import Final
 
 from consumers.messages import END_OF_CALL_REPORT, WEBHOOK
 from worker.broker.publisher import Publisher
-from worker.cli.roles.process import Process
-from worker.ingress.admission import Endpoint
+from worker.cli.running.process import Process
 from worker.ingress.callers import Callers, Refusals, networks
 from worker.ingress.connections import Connections
+from worker.ingress.endpoint import Endpoint
 from worker.ingress.signature import checker
 from worker.ingress.spool.drain import Drain
 from worker.ingress.spool.keeper import Gate, Keeper

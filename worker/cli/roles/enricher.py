@@ -17,7 +17,7 @@ from consumers.redaction import redactor
 from consumers.timestamps import instant
 from worker.broker.deliver import Handle
 from worker.broker.topology import enrich_queue
-from worker.cli.roles.process import Process
+from worker.cli.running.process import Process
 from worker.clients.breaker import Breaker
 from worker.clients.vapi import VapiClient
 from worker.operate.telemetry import CALL_END_TO_EMIT_SECONDS, CALL_END_TO_RECEIPT_SECONDS, DRIFT, at_zero

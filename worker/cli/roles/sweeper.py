@@ -18,7 +18,7 @@ from worker.broker.publisher import Publisher, PublishFailed
 from worker.broker.topology import enrich_queue
 from worker.cli.arguments import Flag, seconds_of
 from worker.cli.exit_codes import BUG, DONE, TRY_AGAIN
-from worker.cli.roles.process import Process
+from worker.cli.running.process import Process
 from worker.clients.ledger.ledger import open_ledger
 from worker.ingress.sweep import Sweeping, forget_gauge
 from worker.ingress.sweep import sweep as sweep_account

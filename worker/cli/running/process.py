@@ -19,8 +19,8 @@ from worker.broker.session import SetUp
 from worker.broker.topology import Topology, topology_of
 from worker.broker.users import part_of, users_of
 from worker.cli.listening import not_listening
-from worker.cli.roles.memory import outgrows
-from worker.cli.roles.stopping import Stopping
+from worker.cli.running.memory import outgrows
+from worker.cli.running.stopping import Stopping
 from worker.clients.ledger.ledger import Ledger, open_ledger
 from worker.clients.vapi import BY_OURSELVES, VapiClient, vapi_session
 from worker.ingress.connections import Connections, listening

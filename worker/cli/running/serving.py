@@ -10,14 +10,13 @@ from typing import Final
 import uvloop
 
 from worker.cli.exit_codes import BUG, DONE, TRY_AGAIN
-from worker.cli.roles.process import Process
+from worker.cli.running.process import Process
 from worker.operate import tracing
 from worker.operate.telemetry import ROLE_INFO, logger, start_telemetry
 from worker.settings import Settings
 
 Start = Callable[[Process], Awaitable[None]]
 END_S: Final = 1.0
-GC_THRESHOLDS: Final = (50_000, 20, 50)
 
 
 def run(settings: Settings, roles: Mapping[str, Start], users: Iterable[str] | None = None) -> int:
@@ -39,7 +38,7 @@ async def _serve(settings: Settings, roles: Mapping[str, Start], users: Iterable
             ROLE_INFO.labels(name).set(1)
         process.run(process.watch_memory(), "watch of the memory")
         process.has_started = True
-        _collect_rarely()
+        _keep_what_is_there()
         logger().info("role.started", roles=list(roles), accounts=[each.name for each in settings.accounts])
         await process.stopping.wait()
         logger().info("role.stopping", grace_s=settings.grace_s)
@@ -50,14 +49,10 @@ async def _serve(settings: Settings, roles: Mapping[str, Start], users: Iterable
     return code
 
 
-def _collect_rarely() -> None:
-    """Have the garbage collector look at what is new only, and not at each call.
-
-    What is there once a role has started stays; a call makes hundreds of objects, which go without it.
-    """
+def _keep_what_is_there() -> None:
+    """Have the garbage collector look at what is new only: what is there once a role has started stays."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _service_of(roles: Mapping[str, Start]) -> str:

@@ -7,8 +7,8 @@ from consumers.crm.hubspot import Desk
 from consumers.crm.log_call import Logged, log_call
 from consumers.enriched import EnrichedCall
 from consumers.messages import Delivery
-from worker.cli.roles.process import Process
-from worker.cli.roles.subscriber import Act, subscribe
+from worker.cli.roles.subscribers.subscriber import Act, subscribe
+from worker.cli.running.process import Process
 from worker.clients.hubspot.client import HubSpotClient
 from worker.clients.numbers import PhoneNumbers
 from worker.clients.vapi import vapi_session

@@ -10,7 +10,7 @@ from consumers.inbox import Arrival, Inbox, arrival_of, once
 from consumers.messages import Delivery, Message, unpack
 from consumers.targets import Target, bodies_of
 from worker.broker.topology import subscriber_queue
-from worker.cli.roles.process import Process
+from worker.cli.running.process import Process
 from worker.clients.target.target import TargetClient, open_target
 from worker.operate.telemetry import DUPLICATES
 from worker.settings.credentials import credentials_of

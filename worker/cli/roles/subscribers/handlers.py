@@ -17,7 +17,7 @@ from typing import Any
 from consumers.enriched import EnrichedCall
 from consumers.messages import Delivery
 from worker.cli.exit_codes import Unreachable, WrongArguments
-from worker.cli.roles.process import Process
+from worker.cli.running.process import Process
 from worker.operate.threads import Threads
 
 Handler = Callable[[EnrichedCall, Delivery], Awaitable[None]]

@@ -10,8 +10,8 @@ from typing import Final
 from consumers.ledger import keep
 from consumers.outcomes import DatabaseAway
 from worker.broker.topology import subscriber_queue
-from worker.cli.roles.keeping import Keeping
-from worker.cli.roles.process import Process
+from worker.cli.roles.subscribers.keeping import Keeping
+from worker.cli.running.process import Process
 from worker.clients.ledger.ledger import Ledger
 from worker.operate.telemetry import logger
 

@@ -10,8 +10,8 @@ from typing import Final
 from consumers.outcomes import DatabaseAway
 from consumers.postcall import keep
 from worker.broker.topology import subscriber_queue
-from worker.cli.roles.keeping import Keeping
-from worker.cli.roles.process import Process
+from worker.cli.roles.subscribers.keeping import Keeping
+from worker.cli.running.process import Process
 from worker.clients.archive.archive import Archive, open_archive
 from worker.operate.telemetry import logger
 from worker.settings import Settings

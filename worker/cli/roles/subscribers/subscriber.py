@@ -10,9 +10,9 @@ from consumers.enriched import EnrichedCall, read_enriched
 from consumers.inbox import arrival_of, once
 from consumers.messages import Delivery, Message
 from worker.broker.topology import subscriber_queue
-from worker.cli.roles.finishing import Finishing
-from worker.cli.roles.handlers import open_handler
-from worker.cli.roles.process import Process
+from worker.cli.roles.subscribers.finishing import Finishing
+from worker.cli.roles.subscribers.handlers import open_handler
+from worker.cli.running.process import Process
 from worker.operate.telemetry import DUPLICATES
 
 Act = Callable[[EnrichedCall, Delivery, str], Awaitable[str]]

@@ -14,9 +14,9 @@ from consumers.outcomes import DatabaseAway
 from worker.broker.counts import counts
 from worker.broker.session import told_as_closed
 from worker.broker.topology import subscriber_queue
-from worker.cli.roles.alerts.teller import LOG, Teller
-from worker.cli.roles.keeping import Keeping
-from worker.cli.roles.process import Process
+from worker.cli.roles.subscribers.alerts.teller import LOG, Teller
+from worker.cli.roles.subscribers.keeping import Keeping
+from worker.cli.running.process import Process
 from worker.clients.ledger.alert_book import AlertBook, open_alert_book
 from worker.clients.notify import Notifier, labels_of
 from worker.operate.telemetry import logger

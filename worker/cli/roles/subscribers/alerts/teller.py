@@ -14,7 +14,7 @@ from consumers.alerts.rules import Rule
 from consumers.alerts.texts import Announcement, Example, announce
 from consumers.alerts.windows import Hearing
 from consumers.outcomes import DatabaseAway
-from worker.cli.roles.alerts.pauses import Pauses
+from worker.cli.roles.subscribers.alerts.pauses import Pauses
 from worker.clients.ledger.alert_book import AlertBook
 from worker.clients.notify import SEND_S, NotTold
 from worker.operate.telemetry import ALERT_MESSAGES, ALERTS, ALERTS_OPEN, logger

@@ -1,0 +1,1 @@
+"""How a process runs: what its roles share, what starts them, and how it ends."""
