@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -24,9 +24,9 @@ async def opened(url: str) -> AsyncIterator[AbstractChannel]:
 
 
 async def watch(
-    channel: AbstractChannel, patterns: tuple[str, ...], *, begun: asyncio.Event | None = None
+    channel: AbstractChannel, patterns: tuple[str, ...], *, begun: Callable[[], object] = lambda: None
 ) -> AsyncIterator[AbstractIncomingMessage]:
-    """Each message published to `calls` whose routing key fits, from the moment on at which `begun` is set.
+    """Each message published to `calls` whose routing key fits, from the moment on at which `begun` is called.
 
     Raises `BrokerAway` when it ends.
     """
@@ -37,8 +37,7 @@ async def watch(
     for pattern in patterns:
         await queue.bind(EVENTS, pattern)
     await queue.consume(seen.put, no_ack=True)
-    if begun is not None:
-        begun.set()
+    begun()
     closed = asyncio.ensure_future(channel.closed())
     closed.add_done_callback(lambda _closed: seen.put_nowait(None))
     try:

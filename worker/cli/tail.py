@@ -3,6 +3,8 @@
 import os
 import sys
 from contextlib import aclosing
+from functools import partial
+from typing import Final
 
 import orjson
 from aio_pika.abc import AbstractIncomingMessage
@@ -15,6 +17,8 @@ from worker.cli.arguments import Count
 from worker.cli.broker import needing_broker
 from worker.cli.output import Format, say
 from worker.settings import Settings, load
+
+KEYS: Final = ("call.enriched.#", "call.amended.#")
 
 
 async def tail(*, limit: Count | None = None, output: Format = "text") -> None:
@@ -39,8 +43,8 @@ async def tail(*, limit: Count | None = None, output: Format = "text") -> None:
 
 async def _follow(settings: Settings, limit: int | None, output: Format) -> None:
     async with reached(settings.amqp_url) as connection:
-        passing = watch(await connection.channel(publisher_confirms=False), ("call.enriched.#", "call.amended.#"))
-        say("Waiting for enriched calls …")
+        channel = await connection.channel(publisher_confirms=False)
+        passing = watch(channel, KEYS, begun=partial(say, "Waiting for enriched calls …"))
         async with aclosing(passing):  # type: ignore[type-var]  # an async generator
             shown = 0
             async for message in passing:

@@ -40,7 +40,7 @@ class Demo:
 
     async def look_on(self) -> None:
         """See each message that passes, until cancelled."""
-        async for message in watch(self._channel, ("call.#",), begun=self.looks_on):
+        async for message in watch(self._channel, ("call.#",), begun=self.looks_on.set):
             key, call_id = message.routing_key or "", message.correlation_id or ""
             enriched = key.startswith(("call.enriched.", "call.amended."))
             is_complete = enriched and orjson.loads(unpack(read(message, "")))["complete"]
