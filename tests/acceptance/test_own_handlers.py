@@ -265,7 +265,7 @@ async def test_a_process_that_has_outgrown_its_memory_ends_in_order_to_be_starte
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("nowhere.at_all:handle", "--queue", "billing"), "nowhere.at_all cannot be imported"),
+        (("nowhere.at_all:handle", "--queue", "billing"), "looked for in /"),
         (("billing:nothing", "--queue", "billing"), "has no function 'nothing'"),
         (("billing:NOT_CALLABLE", "--queue", "billing"), "has no function 'NOT_CALLABLE'"),
         (("billing:takes_too_much", "--queue", "billing"), "takes the call, or the call and the delivery"),

@@ -177,4 +177,5 @@ def _require_subscriber(settings: Settings, queue: str) -> None:
         each.name for each in topology_of(settings).queues if each.is_consumed and not each.name.startswith(ENRICH)
     ]
     if queue not in names:
-        raise WrongArguments(f"--to {queue}: no subscriber's queue; there are {', '.join(names)}")
+        known = f"there are {', '.join(names)}, by the settings of this folder"
+        raise WrongArguments(f"--to {queue}: no subscriber's queue; {known}")

@@ -52,7 +52,7 @@ def webhook() -> int:
 
 
 def consume(
-    *names: Annotated[str, Parameter(help="one of those below; or a handler of yours as package.module:function")],
+    *names: Annotated[str, Parameter(help="one of those above; or a handler of yours as package.module:function")],
     queue: Annotated[str, Parameter(help="the name of your handler's queue: billing is calls.billing")] = "",
 ) -> int:
     """Run consumers until told to stop.
@@ -116,12 +116,13 @@ def _require_known(names: Sequence[str], own: Sequence[str], queue: str) -> None
 
 
 def _with_queue(settings: Settings, name: str) -> Settings:
-    if name not in settings.bindings:
-        say(f"calls.{name} gets every call; put [subscribers.{name}] in aftercall.toml: doctor and dead look there")
     try:
-        return with_queue(settings, name)
+        bound = with_queue(settings, name)
     except ValueError as error:
         raise WrongArguments(f"--queue {name}: {error}") from error
+    if name not in settings.bindings:
+        say(f"calls.{name} gets every call; put [subscribers.{name}] in aftercall.toml: doctor and dead look there")
+    return bound
 
 
 def _require_usable(settings: Settings, names: Iterable[str]) -> None:

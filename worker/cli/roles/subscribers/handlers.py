@@ -44,7 +44,8 @@ def _found(target: str) -> Any:
     try:
         found = getattr(import_module(module), name, None)
     except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
-        raise WrongArguments(f"{target}: {module} cannot be imported: {type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}; looked for in {here} first"
+        raise WrongArguments(f"{target}: {module} cannot be imported: {why}") from error
     if not callable(found):
         raise WrongArguments(f"{target}: {module} has no function {name!r}; name one as package.module:function")
     return found
