@@ -58,3 +58,8 @@ def test_a_subscriber_that_makes_no_sense_is_one_problem(tmp_path: Path, text: s
 def test_a_subscriber_without_bindings_gets_every_call(tmp_path: Path) -> None:
     (tmp_path / "aftercall.toml").write_text("[subscribers.billing]\n")
     assert load({}, tmp_path).bindings == {"billing": ("call.enriched.#", "call.amended.#")}
+
+
+def test_of_several_patterns_the_wrong_one_is_named(tmp_path: Path) -> None:
+    (told,) = toml_problems(tmp_path, '[subscribers.billing]\nbindings = ["call.enriched.#", "call.en riched.#"]')
+    assert told == "[subscribers.billing]: 'call.en riched.#' is no pattern of routing keys such as 'call.enriched.#'"

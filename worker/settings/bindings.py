@@ -27,8 +27,11 @@ def bindings_in(tables: Any, problems: list[str]) -> dict[str, tuple[str, ...]]:
             problems.append(f"[subscribers.{name}]: {NAME_TAKEN}")
         elif isinstance(table, dict) and (unknown := sorted(table.keys() - {"bindings"})):
             problems.append(f"[subscribers.{name}]: {', '.join(unknown)}: the one key there is bindings")
-        elif not (isinstance(patterns, list) and patterns and all(map(_is_binding, patterns))):
+        elif not isinstance(patterns, list) or not patterns:
             problems.append(f'[subscribers.{name}]: bindings is a list of patterns such as ["call.enriched.#"]')
+        elif wrong := [pattern for pattern in patterns if not _is_binding(pattern)]:
+            told = ", ".join(map(repr, wrong))
+            problems.append(f"[subscribers.{name}]: {told} is no pattern of routing keys such as 'call.enriched.#'")
         elif ended := [pattern for pattern in patterns if _catches_notifications(pattern)]:
             # With a second binding a missing enricher's queue would go unnoticed: the notification would be routed.
             problems.append(
