@@ -47,6 +47,16 @@ def redactor(paths: Iterable[str]) -> Redact:
     return redact
 
 
+def trouble_of(path: str) -> str | None:
+    """Why a path can match nothing, and what it was to be; None for one that may match."""
+    keys = path.removesuffix("{}").split(".")
+    if not all(keys):
+        return "a key between the dots is missing"
+    if keys[0] == "call" and len(keys) > 1:
+        return f"paths begin within the call: {'.'.join(keys[1:])}"
+    return None
+
+
 class _Rules:
     """The rules of paths, by the key that each ends with.
 

@@ -101,6 +101,10 @@ def test_a_text_is_read_as_its_type(key: str, text: str, field: str, value: Any)
         ("AMQP_URL", "http://127.0.0.1"),
         ("AMQP_URL", "amqp://a/, b"),
         ("AMQP_URL", ","),
+        ("LEDGER_URL", "mysql://calls@127.0.0.1/ledger"),
+        ("ARCHIVE_URL", "calls.db"),
+        ("REDACT", "defaults,artifact..transcript"),
+        ("REDACT", "call.artifact.transcript"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_a_problem_that_names_its_key(key: str, text: str) -> None:
@@ -198,3 +202,8 @@ def test_every_setting_is_described() -> None:
     plain = [field for field in msgspec.structs.fields(Settings) if field.name not in tables]
     described = [field for field in plain if getattr(field.type, "__metadata__", None)]
     assert [field.name for field in plain if field not in described] == []
+
+
+def test_a_path_of_redaction_that_begins_with_the_call_is_told_how_it_is_to_begin() -> None:
+    told = problem(REDACT="call.artifact.transcript")
+    assert told.endswith("would remove nothing: paths begin within the call: artifact.transcript")

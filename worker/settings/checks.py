@@ -6,13 +6,15 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from consumers.alerts.table import Alerts
+from consumers.redaction import trouble_of
 from worker.settings.credentials import problems_of
 from worker.settings.fields import PREFIX, SUBSCRIBERS, Account, key_of
 from worker.settings.guests import guest_abroad
 from worker.settings.secret import Secret, key_of_base64
 from worker.settings.tls import OF_AMQP, problems_of_parameters
 
-ADDRESSES: Final = ("amqp_url", "ledger_url")
+ADDRESSES: Final = ("amqp_url", "ledger_url", "archive_url")
+DATABASES: Final = ("ledger_url", "archive_url")
 NETWORKS: Final = ("webhook_allow", "webhook_trusted_proxies")
 
 
@@ -24,8 +26,10 @@ def check(plain: dict[str, Any], accounts: tuple[Account, ...]) -> list[str]:
         lambda: _check_guest(plain.get("amqp_url"), is_allowed=plain.get("amqp_allow_guest", False)),
         lambda: _check_management_url(plain.get("amqp_management_url")),
         lambda: (problem for name in ADDRESSES for problem in _check_address(name, plain.get(name))),
+        lambda: (problem for name in DATABASES for problem in _check_database(name, plain.get(name))),
         lambda: (problem for name in NETWORKS for problem in _check_networks(name, plain.get(name, ()))),
         lambda: _check_tiers(plain.get("retry_tiers_s", ())),
+        lambda: _check_redact(plain.get("redact", ())),
         lambda: _check_subscribers(plain.get("subscribers", ())),
         lambda: (problem for account in accounts for problem in _check_secrets(account)),
         lambda: _check_targets(plain, [account.name for account in accounts]),
@@ -74,6 +78,12 @@ def _check_address(name: str, urls: Secret | None) -> Iterable[str]:
         yield f"{PREFIX}{name.upper()}: an address reads scheme://user:password@host:port/name; {encoded}"
 
 
+def _check_database(name: str, url: Secret | None) -> Iterable[str]:
+    schemes = ("sqlite:", "postgres:", "postgresql:", "postgresql+psycopg:")
+    if url and not any(_check_address(name, url)) and not url.reveal().startswith(schemes):
+        yield f"{PREFIX}{name.upper()}: it is kept in sqlite:///path/to/file.db, or postgresql://user@host/name"
+
+
 def _is_readable(url: str, *, needs_host: bool = False) -> bool:
     try:
         parts = urlsplit(url)
@@ -98,6 +108,12 @@ def _is_network(word: str) -> bool:
 def _check_tiers(tiers: tuple[int, ...]) -> Iterable[str]:
     if list(tiers) != sorted(set(tiers)):
         yield "AFTERCALL_RETRY_TIERS_S: the waits must grow from one to the next"
+
+
+def _check_redact(paths: tuple[str, ...]) -> Iterable[str]:
+    for path in paths:
+        if trouble := trouble_of(path):
+            yield f"AFTERCALL_REDACT: {path} would remove nothing: {trouble}"
 
 
 def _check_subscribers(names: tuple[str, ...]) -> Iterable[str]:

@@ -183,7 +183,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["apply", "check"], Meta(description="at start, declare what is missing, or wait for it to be there")
     ] = "apply"
     redact: Annotated[
-        Words, Meta(description="paths removed from calls; `defaults` and `prompts` stand for lists of them")
+        Words,
+        Meta(
+            description="paths removed from calls, as `artifact.transcript`; `defaults` and `prompts` stand for lists"
+        ),
     ] = ("defaults",)
     forward_secrets: Annotated[
         Secret, Meta(description="`zapier=whsec_…` signs, `ghl=Authorization: Bearer …` is a header of `[forward.ghl]`")
