@@ -48,12 +48,15 @@ def redactor(paths: Iterable[str]) -> Redact:
 
 
 def trouble_of(path: str) -> str | None:
-    """Why a path can match nothing, and what it was to be; None for one that may match."""
+    """Why a path is hardly what was meant, and what to write; None if it may be.
+
+    A leading `call` is how the rules of subscribers write it; here it would be a key of that name within the call.
+    """
     keys = path.removesuffix("{}").split(".")
     if not all(keys):
         return "a key between the dots is missing"
     if keys[0] == "call" and len(keys) > 1:
-        return f"paths begin within the call: {'.'.join(keys[1:])}"
+        return f"paths begin within the call: {path.removeprefix('call.')} (a key `call` in it is *.{path})"
     return None
 
 

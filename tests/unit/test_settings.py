@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from consumers.redaction import redactor
 from tests.unit.loading import ACME, LEAK, NOWHERE, loaded, problem, problems
 from worker.settings import Settings, load
 from worker.settings.fields import SECTIONS
@@ -206,4 +207,10 @@ def test_every_setting_is_described() -> None:
 
 def test_a_path_of_redaction_that_begins_with_the_call_is_told_how_it_is_to_begin() -> None:
     told = problem(REDACT="call.artifact.transcript")
-    assert told.endswith("would remove nothing: paths begin within the call: artifact.transcript")
+    assert "paths begin within the call: artifact.transcript (a key `call` in it is *.call.artifact.transcript)" in told
+
+
+def test_a_key_named_call_within_the_call_is_redacted_too() -> None:
+    call = {"analysis": {"structuredData": {"call": {"phone": "+1"}}}}
+    assert loaded(REDACT="*.call.phone").redact == ("*.call.phone",)
+    assert redactor(["*.call.phone"])(call) == ["analysis.structuredData.call.phone"]

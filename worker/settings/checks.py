@@ -113,7 +113,7 @@ def _check_tiers(tiers: tuple[int, ...]) -> Iterable[str]:
 def _check_redact(paths: tuple[str, ...]) -> Iterable[str]:
     for path in paths:
         if trouble := trouble_of(path):
-            yield f"AFTERCALL_REDACT: {path} would remove nothing: {trouble}"
+            yield f"AFTERCALL_REDACT: {path}: {trouble}"
 
 
 def _check_subscribers(names: tuple[str, ...]) -> Iterable[str]:
